@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Builds the tools that the tests, the demo and the benchmarks run (etcd, the Kubernetes control plane, kubectl, two
+# registries), each from a Go module of its own that pins it, into a cache outside the clone. A tool is built once per
+# content of its go.mod and go.sum; a second run only looks. Binaries that are already there are used instead:
+# KUBEBUILDER_ASSETS (etcd, kube-apiserver, kube-controller-manager, kubectl) and a kubectl >= 1.34 on PATH.
+#
+#   build.sh           build what is missing, print the folder that holds all tools
+#   build.sh --where   print that folder; fail, naming what is missing, when something has not been built
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${GANTRY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gantry}/tools
+where=${1:-}
+kubernetes_version=$(sed -n 's/^.*k8s\.io\/kubernetes \(v[0-9.]*\).*$/\1/p' "$here/kubernetes/go.mod" | head -1)
+kubernetes_minor=$(echo "$kubernetes_version" | cut -d. -f2)
+kubernetes_ld="-X k8s.io/component-base/version.gitVersion=$kubernetes_version \
+ -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$kubernetes_minor"
+missing=()
+
+# key MODULE: what the module's binaries depend on besides the Go toolchain.
+key() { cat "$here/$1/go.mod" "$here/$1/go.sum" | sha256sum | cut -c1-16; }
+
+# tool MODULE BINARY PACKAGE [LDFLAGS]
+tool() {
+  local dir="$cache/$1/$(key "$1")"
+  if [ ! -x "$dir/$2" ]; then
+    if [ "$where" = --where ]; then missing+=("$2"); return; fi
+    mkdir -p "$dir"
+    echo "building $2 (once per version) ..." >&2
+    (cd "$here/$1" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w ${4:-}" -o "$dir/.$2.$$" "$3")
+    mv "$dir/.$2.$$" "$dir/$2"
+  fi
+  ln -sfn "$dir/$2" "$bin/$2"
+}
+
+# given BINARY: an installation that the person already has.
+given() {
+  if [ -n "${KUBEBUILDER_ASSETS:-}" ] && [ -x "$KUBEBUILDER_ASSETS/$1" ]; then
+    ln -sfn "$KUBEBUILDER_ASSETS/$1" "$bin/$1"; return 0
+  fi
+  if [ "$1" = kubectl ] && command -v kubectl >/dev/null; then
+    local minor
+    minor=$(kubectl version --client 2>/dev/null | sed -n 's/^Client Version: v1\.\([0-9]*\)\..*$/\1/p')
+    if [ "${minor:-0}" -ge 34 ]; then ln -sfn "$(command -v kubectl)" "$bin/kubectl"; return 0; fi
+  fi
+  return 1
+}
+
+all=$(for m in etcd kubernetes registry crane; do key "$m"; done | sha256sum | cut -c1-16)
+bin="$cache/bin/$all"
+mkdir -p "$bin"
+
+given etcd || tool etcd etcd go.etcd.io/etcd/server/v3
+tool crane crane github.com/google/go-containerregistry/cmd/crane
+tool registry registry github.com/distribution/distribution/v3/cmd/registry
+for b in kube-apiserver kube-controller-manager kubectl; do
+  given "$b" || tool kubernetes "$b" "k8s.io/kubernetes/cmd/$b" "$kubernetes_ld"
+done
+
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "these tools have not been built: ${missing[*]}; run 'make tools' (about 10 minutes on two cores, once)" >&2
+  exit 1
+fi
+echo "$bin"
