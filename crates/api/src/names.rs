@@ -8,6 +8,8 @@ use crate::pkg::RuntimeConfigReference;
 
 /// Longest DNS label, in bytes (RFC 1123). Names are cut there since they also become label values.
 pub const MAX_LABEL_BYTES: usize = 63;
+/// Longest name of an object, in bytes (a DNS subdomain, RFC 1123).
+pub const MAX_NAME_BYTES: usize = 253;
 /// Bytes of a name that [`friendly_id`] keeps, so that a dash and the hash still fit a label.
 pub const FRIENDLY_NAME_BYTES: usize = 50;
 /// Bytes of a hash that [`friendly_id`] keeps.
@@ -67,6 +69,24 @@ pub fn legacy_revision_name(package: &str, digest_hex: &str) -> String {
     friendly_id(package, digest_hex)
 }
 
+/// Name of the Secret with the server certificate of a package's runtime (spec: API reference 4.5).
+pub fn tls_server_secret(package: &str) -> String {
+    with_suffix(package, "-tls-server")
+}
+
+/// Name of the Secret with the client certificate of a provider's runtime (spec: API reference 4.5).
+pub fn tls_client_secret(package: &str) -> String {
+    with_suffix(package, "-tls-client")
+}
+
+/// `name`, cut so that it and the suffix fit an object's name.
+fn with_suffix(name: &str, suffix: &str) -> String {
+    format!(
+        "{}{suffix}",
+        head(name, MAX_NAME_BYTES.saturating_sub(suffix.len()))
+    )
+}
+
 /// The first `bytes` bytes of `text`, or fewer so as not to split a character.
 fn head(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or_default()
@@ -82,3 +102,7 @@ fn sha256_hex(text: &str) -> String {
             hex
         })
 }
+
+#[cfg(test)]
+#[path = "names_tests.rs"]
+mod tests;

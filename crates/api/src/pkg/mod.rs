@@ -8,6 +8,7 @@ mod package;
 mod references;
 mod revision;
 
+pub use crate::condition::Condition;
 pub use kind::{PackageKind, RevisionKind};
 pub use package::{ActivationPolicy, Package, PackageSpec, PackageStatus, PullPolicy};
 pub use references::{
