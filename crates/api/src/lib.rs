@@ -18,6 +18,8 @@ pub mod pkg;
 pub mod runtime_config;
 
 mod absent;
+mod crd;
 mod identity;
 
+pub use crd::crds;
 pub use identity::*;

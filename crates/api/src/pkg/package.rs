@@ -207,8 +207,8 @@ pub struct PackageStatus {
     /// Value of annotation `gantry.dev/check-requested-at` that was answered last (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_check_request: Option<String>,
-    /// Name of the revision whose health the package shows: the active one once its objects are in place, until then
-    /// the one before (ours).
+    /// Name of the revision whose health the package shows: the active one once its objects are in place,
+    /// until then the one before (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serving_revision: Option<String>,
     /// Objects of former revisions that the package still owns but no revision carries (ours).
