@@ -1,0 +1,81 @@
+//! YAML to JSON values, the way `kubectl` reads it as far as that is sound.
+//!
+//! The one place that knows the YAML library. Scalars follow YAML 1.1 (`on` is true, `0644` is octal), duplicate
+//! keys are errors (the reference lets the last one win), and what can't be JSON (`.nan`) is refused.
+
+use serde_json::{Number, Value};
+use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
+
+use crate::limits::{MAX_YAML_DEPTH, MAX_YAML_NODES};
+use crate::text::shorten;
+
+/// Why a text is not acceptable YAML.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct YamlError {
+    /// Line within the text, from 1; 1 where it is not known.
+    pub line: u64,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Reads one YAML document.
+///
+/// # Errors
+/// If it is not valid YAML, has a duplicate key or a number that JSON does not have, or needs more nodes or depth
+/// than allowed (aliases count as what they expand to).
+pub fn from_yaml(text: &str) -> Result<Value, YamlError> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_YAML_DEPTH,
+            flow_nesting_limit: MAX_YAML_DEPTH,
+            max_nodes: MAX_YAML_NODES,
+        },
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        merge_keys: MergeKeyPolicy::Merge,
+        legacy_octal_numbers: true,
+        with_snippet: false,
+        non_finite_float_policy: NonFiniteFloatPolicy::Reject,
+    };
+    let mut value: Value =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| describe(&error))?;
+    whole_numbers(&mut value);
+    Ok(value)
+}
+
+fn describe(error: &serde_saphyr::Error) -> YamlError {
+    let line = error.location().map_or(1, |location| location.line().max(1));
+    YamlError {
+        line,
+        message: shorten(&error.without_snippet().to_string()),
+    }
+}
+
+/// Turns floats without a fraction into integers, as Go's JSON does on the way to an API server, which refuses
+/// `1.0` where it wants an integer.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Number(number) if number.is_f64() => {
+            // Floats are exact integers up to here.
+            const EXACT: f64 = 9_007_199_254_740_992.0;
+            if let Some(float) = number
+                .as_f64()
+                .filter(|float| float.fract() == 0.0 && float.abs() <= EXACT)
+            {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "whole and in range, checked above"
+                )]
+                let whole = float as i64;
+                *number = Number::from(whole);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+#[path = "yaml_tests.rs"]
+mod tests;
