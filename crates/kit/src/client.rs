@@ -1,0 +1,270 @@
+//! The connection to the API server.
+
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::Future;
+use http::{HeaderValue, Request, Response, header::USER_AGENT};
+use http_body_util::{BodyExt, BodyStream, StreamBody, combinators::UnsyncBoxBody};
+use kube::{
+    Client, Config,
+    client::{Body, ClientBuilder},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio_stream::StreamExt;
+use tower::{BoxError, Layer, Service};
+
+/// How long a TCP and TLS connection may take to come up: a machine that is gone must not hold a reconcile.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the API server may take to send the head of an answer. It allows itself 60 s for a request with
+/// webhooks; beyond half of that, trying again later is better than waiting.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an answer's body may stand still. Watches are exempt: they are silent between bookmarks.
+pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the first request may take, so that a wrong address is an answer and not a silence.
+pub const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Flags that say which API server to talk to and as whom.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ClientArgs {
+    /// Kubeconfig file. Without it: KUBECONFIG, then the pod's service account, then ~/.kube/config.
+    #[arg(long, value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig to use instead of its current one.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// User to impersonate.
+    #[arg(long = "as", value_name = "USER")]
+    pub impersonate: Option<String>,
+    /// Group to impersonate; may be given several times.
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
+    pub impersonate_group: Vec<String>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The kubeconfig that was named cannot be used.
+    #[error("the kubeconfig {} cannot be used; check the path and its content", path.display())]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: kube::config::KubeconfigError,
+    },
+    /// Nothing says where the API server is.
+    #[error(
+        "no API server is configured: no --kubeconfig, no usable KUBECONFIG or ~/.kube/config, \
+         and this is not a pod with a service account"
+    )]
+    Unconfigured {
+        /// What is wrong with the kubeconfig that was looked for.
+        source: kube::config::KubeconfigError,
+    },
+    /// The service account of this pod cannot be used.
+    #[error("the pod's service account cannot be used; is its token mounted?")]
+    InCluster {
+        /// What is missing.
+        source: kube::config::InClusterError,
+    },
+    /// The user agent cannot stand in a header.
+    #[error("the user agent {agent:?} cannot be sent; use printable ASCII characters")]
+    UserAgent {
+        /// As given.
+        agent: String,
+    },
+    /// Certificates or credentials of the configuration cannot be used.
+    #[error("the certificates or credentials for the API server {url} cannot be used")]
+    Setup {
+        /// URL of the API server.
+        url: String,
+        /// What is wrong.
+        source: kube::Error,
+    },
+    /// No answer to the first request.
+    #[error(
+        "the API server {url} does not answer ({why}); check that it runs and that it can be reached from here"
+    )]
+    Unreachable {
+        /// URL of the API server.
+        url: String,
+        /// The innermost cause.
+        why: String,
+    },
+    /// The credentials are not accepted.
+    #[error("the API server {url} does not accept the credentials; renew the token or certificate")]
+    Unauthorized {
+        /// URL of the API server.
+        url: String,
+    },
+}
+
+/// Connects and makes one request, so that a wrong address or credential is known at once.
+///
+/// The client does not retry by itself, bounds every request but watches by [`HEADER_TIMEOUT`] and
+/// [`BODY_IDLE_TIMEOUT`], and names itself `user_agent`. A rustls provider must have been installed by the caller.
+pub async fn connect(args: &ClientArgs, user_agent: &str) -> Result<Client, ClientError> {
+    let config = config(args, user_agent).await?;
+    let url = config.cluster_url.to_string();
+    let client = build(config)?;
+    let refused = |why: String| ClientError::Unreachable {
+        url: url.clone(),
+        why,
+    };
+    match tokio::time::timeout(FIRST_REQUEST_TIMEOUT, client.apiserver_version()).await {
+        Err(_) => Err(refused(format!(
+            "no answer within {} s",
+            FIRST_REQUEST_TIMEOUT.as_secs()
+        ))),
+        Ok(Err(kube::Error::Api(status))) if status.code == 401 => Err(ClientError::Unauthorized { url }),
+        // Any other answer is an answer: who may not read the version may still do what it came for.
+        Ok(Ok(_) | Err(kube::Error::Api(_))) => Ok(client),
+        Ok(Err(error)) => Err(refused(innermost(&error))),
+    }
+}
+
+/// The configuration that [`connect`] uses.
+pub async fn config(args: &ClientArgs, user_agent: &str) -> Result<Config, ClientError> {
+    let options = KubeConfigOptions {
+        context: args.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    let told = args.context.is_some() || std::env::var_os("KUBECONFIG").is_some();
+    let mut config = match &args.kubeconfig {
+        Some(path) => {
+            let failed = |source| ClientError::Kubeconfig {
+                path: path.clone(),
+                source,
+            };
+            let file = Kubeconfig::read_from(path).map_err(failed)?;
+            Config::from_custom_kubeconfig(file, &options)
+                .await
+                .map_err(failed)?
+        }
+        None if in_pod && !told => Config::incluster().map_err(|source| ClientError::InCluster { source })?,
+        None => Config::from_kubeconfig(&options)
+            .await
+            .map_err(|source| ClientError::Unconfigured { source })?,
+    };
+    let agent = HeaderValue::from_str(user_agent).map_err(|_| ClientError::UserAgent {
+        agent: user_agent.to_owned(),
+    })?;
+    config.headers.push((USER_AGENT, agent));
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.write_timeout = Some(HEADER_TIMEOUT);
+    if args.impersonate.is_some() {
+        config.auth_info.impersonate.clone_from(&args.impersonate);
+        config.auth_info.impersonate_groups =
+            (!args.impersonate_group.is_empty()).then(|| args.impersonate_group.clone());
+    }
+    Ok(config)
+}
+
+fn build(config: Config) -> Result<Client, ClientError> {
+    let url = config.cluster_url.to_string();
+    let builder = ClientBuilder::try_from(config).map_err(|source| ClientError::Setup { url, source })?;
+    Ok(builder.with_layer(&Deadlines).build())
+}
+
+/// The last error in the chain: for connections it is the one that says something.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+/// Time bounds around every request but watches.
+#[derive(Clone, Copy, Debug)]
+struct Deadlines;
+
+impl<S> Layer<S> for Deadlines {
+    type Service = Deadlined<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Deadlined { inner }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Deadlined<S> {
+    inner: S,
+}
+
+/// A bound of this module was reached.
+#[derive(Debug, thiserror::Error)]
+#[error("the API server sent nothing for {} s", after.as_secs())]
+pub struct Stalled {
+    /// The bound.
+    pub after: Duration,
+}
+
+type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
+
+impl<S, B> Service<Request<Body>> for Deadlined<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: axum::body::HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<AnswerBody>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let watch = is_watch(&request);
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            if watch {
+                // The watcher has its own idle bound, but the head of the answer must come.
+                let answer = within(HEADER_TIMEOUT, answer).await?;
+                return Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()));
+            }
+            Ok(within(HEADER_TIMEOUT, answer).await?.map(|body| {
+                let frames = BodyStream::new(body)
+                    .timeout(BODY_IDLE_TIMEOUT)
+                    .map(|frame| match frame {
+                        Ok(frame) => frame.map_err(Into::into),
+                        Err(_) => Err(BoxError::from(Stalled {
+                            after: BODY_IDLE_TIMEOUT,
+                        })),
+                    });
+                StreamBody::new(frames).boxed_unsync()
+            }))
+        })
+    }
+}
+
+async fn within<T, E: Into<BoxError>>(
+    bound: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, BoxError> {
+    match tokio::time::timeout(bound, answer).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(Stalled { after: bound }.into()),
+    }
+}
+
+fn is_watch(request: &Request<Body>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query
+        .split('&')
+        .any(|pair| matches!(pair, "watch=true" | "watch=1" | "follow=true"))
+}
