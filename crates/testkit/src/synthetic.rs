@@ -1,0 +1,90 @@
+//! Custom resource definitions of the size that real providers have, made up.
+
+use serde_json::{Map, Value, json};
+
+/// Properties of one level of a synthetic schema.
+const FIELDS: usize = 8;
+/// Description of every field: real ones are about this long.
+const DESCRIPTION: &str = "A made-up setting of a made-up service, described at the length that generated provider \
+    schemas usually have: what it does, which values it takes, when it is applied and what happens otherwise.";
+
+/// A CRD `<plural>.<group>` whose YAML is about `bytes` long (at least 1.5 KB). `version_label`, if given, goes into a
+/// label and a description: two CRDs that differ in it differ in content but not in fields.
+///
+/// The plural is the lower-case kind plus `s`.
+pub fn crd(group: &str, kind: &str, bytes: usize, version_label: Option<&str>) -> Value {
+    let plural = plural(kind);
+    let fields = bytes.saturating_sub(1_500) / 330;
+    let mut spec = tree(fields.max(1), "setting");
+    spec.insert(
+        "providerConfigRef".to_owned(),
+        json!({
+            "type": "object", "description": "Which configuration of the provider is used.",
+            "properties": { "name": { "type": "string" } }, "default": { "name": "default" },
+        }),
+    );
+    let mut labels = Map::new();
+    if let Some(version) = version_label {
+        labels.insert("example.org/version".to_owned(), json!(version));
+    }
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("{plural}.{group}"), "labels": labels },
+        "spec": {
+            "group": group,
+            "scope": "Cluster",
+            "names": {
+                "kind": kind, "listKind": format!("{kind}List"), "plural": plural,
+                "singular": kind.to_lowercase(), "categories": ["synthetic"],
+            },
+            "versions": [{
+                "name": "v1beta1", "served": true, "storage": true,
+                "subresources": { "status": {} },
+                "additionalPrinterColumns": [
+                    { "name": "READY", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status" },
+                    { "name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp" },
+                ],
+                "schema": { "openAPIV3Schema": {
+                    "type": "object",
+                    "description": format!("{kind} is synthetic. {}", version_label.unwrap_or_default()).trim(),
+                    "properties": {
+                        "apiVersion": { "type": "string" }, "kind": { "type": "string" },
+                        "metadata": { "type": "object" },
+                        "spec": { "type": "object", "properties": spec },
+                        "status": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
+                    },
+                } },
+            }],
+        },
+    })
+}
+
+/// The plural of a synthetic kind.
+pub fn plural(kind: &str) -> String {
+    format!("{}s", kind.to_lowercase())
+}
+
+/// A tree of properties with `fields` leaves.
+fn tree(fields: usize, prefix: &str) -> Map<String, Value> {
+    let mut properties = Map::new();
+    for n in 0..FIELDS.min(fields) {
+        let name = format!("{prefix}{n}");
+        // Leaves are spread evenly over the branches.
+        let share = fields / FIELDS + usize::from(n < fields % FIELDS);
+        let field = if share > 1 {
+            json!({ "type": "object", "description": DESCRIPTION, "properties": tree(share, "field") })
+        } else {
+            match n % 4 {
+                0 => {
+                    json!({ "type": "integer", "format": "int64", "minimum": 0, "description": DESCRIPTION })
+                }
+                1 => json!({ "type": "array", "items": { "type": "string" }, "description": DESCRIPTION }),
+                2 => json!({ "type": "string", "enum": ["Enabled", "Disabled"], "description": DESCRIPTION }),
+                _ => json!({ "type": "string", "maxLength": 253, "description": DESCRIPTION }),
+            }
+        };
+        properties.insert(name, field);
+    }
+    properties
+}

@@ -1,0 +1,75 @@
+//! The programs that tests run: built by `make tools`, found here.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The folder with etcd, kube-apiserver, kube-controller-manager, kubectl, registry and crane.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    folder: PathBuf,
+}
+
+/// Names of all programs that the folder must hold.
+pub const PROGRAMS: &[&str] = &[
+    "crane",
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kubectl",
+    "registry",
+];
+
+impl Tools {
+    /// The folder that `GANTRY_TOOLS` names, else the one that `tests/tools/build.sh --where` prints.
+    ///
+    /// # Errors
+    /// When a program is missing; the message says how to build it.
+    pub fn find() -> Result<Self> {
+        let folder = match std::env::var_os("GANTRY_TOOLS").filter(|v| !v.is_empty()) {
+            Some(given) => PathBuf::from(given),
+            None => built()?,
+        };
+        for program in PROGRAMS {
+            if !folder.join(program).exists() {
+                bail!(
+                    "{program} is not in {}: run `make tools` (once, about 10 minutes)",
+                    folder.display()
+                );
+            }
+        }
+        Ok(Self { folder })
+    }
+
+    /// The path of one program, such as `kubectl`.
+    pub fn path(&self, program: &str) -> PathBuf {
+        self.folder.join(program)
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+/// The root of the clone.
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}
+
+fn built() -> Result<PathBuf> {
+    let script = workspace().join("tests/tools/build.sh");
+    let output = Command::new(&script)
+        .arg("--where")
+        .output()
+        .with_context(|| format!("cannot run {}", script.display()))?;
+    if !output.status.success() {
+        bail!(
+            "the test tools are not there: run `make tools` (once, about 10 minutes). {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
