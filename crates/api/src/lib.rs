@@ -12,9 +12,11 @@ pub mod annotation;
 pub mod condition;
 pub mod image_config;
 pub mod label;
+pub mod limits;
 pub mod lock;
 pub mod names;
 pub mod pkg;
+pub mod rbac;
 pub mod runtime_config;
 
 mod absent;
@@ -23,3 +25,4 @@ mod identity;
 
 pub use crd::crds;
 pub use identity::*;
+pub use limits::LIMITS;

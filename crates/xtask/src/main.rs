@@ -1,1 +1,51 @@
-fn main() {}
+//! Chores of the project: `cargo xtask gen` writes everything that is generated, `cargo xtask doors` checks
+//! who uses whom.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod doors;
+mod generate;
+mod metadata;
+
+/// Chores of the project.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Write everything that is generated: deploy/ and docs/limits.md.
+    Gen {
+        /// Write nothing; fail when a file is missing, differs, or is not generated any more.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Fail when a crate uses one of ours that it must not.
+    Doors,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse().chore) {
+        Ok(said) => say(&said, ExitCode::SUCCESS),
+        Err(error) => say(&format!("error: {error:#}"), ExitCode::FAILURE),
+    }
+}
+
+fn run(chore: &Chore) -> anyhow::Result<String> {
+    let metadata = metadata::Metadata::read()?;
+    match chore {
+        Chore::Gen { check: true } => generate::check(&metadata.workspace_root),
+        Chore::Gen { check: false } => generate::write(&metadata.workspace_root),
+        Chore::Doors => doors::check(&metadata),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the only place where this program speaks")]
+fn say(text: &str, code: ExitCode) -> ExitCode {
+    eprintln!("{text}");
+    code
+}
