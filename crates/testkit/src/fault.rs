@@ -438,7 +438,7 @@ pub(crate) async fn strike(
 }
 
 /// Lets the faults happen that concern the answer.
-pub(crate) fn mar(
+pub(crate) fn spoil(
     faults: &[Fault],
     response: Response<Body>,
     connection: &Arc<Connection>,

@@ -15,9 +15,9 @@ use crate::port;
 use crate::process::{Process, Spec};
 
 /// The flag that says where `/livez` and `/readyz` are.
-pub const PROBE_FLAG: &str = "--health-probe-bind-address";
+pub const PROBE_FLAG: &str = "--health-probe-address";
 /// The flag that says where `/metrics` is.
-pub const METRICS_FLAG: &str = "--metrics-bind-address";
+pub const METRICS_FLAG: &str = "--metrics-address";
 /// The flag that names the folder of the content store.
 pub const STORE_FLAG: &str = "--cache-dir";
 

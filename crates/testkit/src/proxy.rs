@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::control_plane::{ControlPlane, kubeconfig};
-use crate::fault::{Faults, Match, Verdict, mar, strike};
+use crate::fault::{Faults, Match, Verdict, spoil, strike};
 use crate::http_client::{Target, collect};
 use crate::pki::{Authority, client_config, server_config};
 use crate::serve::{Body, Broken, Connection, Handler, Server, full};
@@ -203,7 +203,7 @@ async fn pass(
         return Err("dropped by a hook after it was answered".into());
     }
     let response = response.map(|body| thawing(way.clone(), body));
-    mar(&due, response, &connection)
+    spoil(&due, response, &connection)
 }
 
 /// Sends the request on the connection's own way to the other side; a fresh one if that has gone meanwhile.

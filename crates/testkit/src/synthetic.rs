@@ -1,5 +1,8 @@
 //! Custom resource definitions of the size that real providers have, made up.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::{Map, Value, json};
 
 /// Properties of one level of a synthetic schema.
@@ -13,9 +16,35 @@ const DESCRIPTION: &str = "A made-up setting of a made-up service, described at 
 ///
 /// The plural is the lower-case kind plus `s`.
 pub fn crd(group: &str, kind: &str, bytes: usize, version_label: Option<&str>) -> Value {
+    sized(group, kind, fields_for(bytes), version_label)
+}
+
+/// How many leaves make a CRD about `bytes` long as YAML: found by trying, once per size.
+fn fields_for(bytes: usize) -> usize {
+    static KNOWN: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    *known.entry(bytes).or_insert_with(|| {
+        let length = |fields| {
+            let crd = sized("example.org", "Thing", fields, None);
+            serde_saphyr::to_string(&crd).map_or(usize::MAX, |text| text.len())
+        };
+        let (mut low, mut high) = (1, bytes / 200 + 2);
+        while low + 1 < high {
+            let middle = usize::midpoint(low, high);
+            if length(middle) <= bytes {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    })
+}
+
+/// A CRD whose schema has `fields` leaves.
+fn sized(group: &str, kind: &str, fields: usize, version_label: Option<&str>) -> Value {
     let plural = plural(kind);
-    let fields = bytes.saturating_sub(1_500) / 330;
-    let mut spec = tree(fields.max(1), "setting");
+    let mut spec = tree(fields, "setting");
     spec.insert(
         "providerConfigRef".to_owned(),
         json!({

@@ -17,7 +17,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use crate::fault::{Faults, Match, mar, strike};
+use crate::fault::{Faults, Match, spoil, strike};
 use crate::http_client::collect;
 use crate::image::{Image, sha256};
 use crate::pki::{Authority, server_config};
@@ -250,7 +250,7 @@ async fn answer(
     let response = state.respond(&parts, body)?;
     state.faults.answered(&mut seen, response.status());
     state.faults.run_after(&seen).await;
-    mar(&due, response.map(full), &connection)
+    spoil(&due, response.map(full), &connection)
 }
 
 type Answer = Result<Response<Bytes>, Broken>;
