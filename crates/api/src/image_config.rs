@@ -258,3 +258,7 @@ impl<C: Borrow<ImageConfig>> ImageConfigs<C> {
         Ok(applied)
     }
 }
+
+#[cfg(test)]
+#[path = "image_config_tests.rs"]
+mod tests;

@@ -194,3 +194,6 @@ fn revision_columns(kind: PackageKind) -> Vec<CustomResourceColumnDefinition> {
     ]);
     columns
 }
+
+#[cfg(test)]
+mod tests;
