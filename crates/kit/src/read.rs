@@ -24,7 +24,7 @@ pub const OBJECT_BYTES: usize = 16 << 20;
 pub const PAGE_SIZE: usize = 500;
 
 /// Largest page of a metadata list: [`PAGE_SIZE`] objects with large `managedFields`.
-pub const PAGE_BYTES: usize = 256 << 20;
+pub const PAGE_BYTES: usize = 64 << 20;
 
 /// Pages of one list, 500 objects each; more is a server that never ends.
 pub const PAGES: usize = 2_000;

@@ -104,15 +104,37 @@ impl Tasks {
         });
     }
 
+    /// A task that runs as long as the process and that [`Tasks::drain`] does not wait for.
+    pub fn spawn_daemon<E>(
+        &self,
+        name: impl Into<String>,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) where
+        E: std::error::Error + 'static,
+    {
+        let task = async move { task.await.map_err(|error| crate::answer::causes(&error)) };
+        tokio::spawn(self.watched(name.into(), true, task));
+    }
+
     fn start(
         &self,
         name: String,
         essential: bool,
         task: impl Future<Output = Result<(), String>> + Send + 'static,
     ) {
+        self.inner.tracker.spawn(self.watched(name, essential, task));
+    }
+
+    /// Starts the task; what is returned reports its end.
+    fn watched(
+        &self,
+        name: String,
+        essential: bool,
+        task: impl Future<Output = Result<(), String>> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let handle: JoinHandle<Result<(), String>> = tokio::spawn(task);
         let inner = self.inner.clone();
-        self.inner.tracker.spawn(async move {
+        async move {
             let ended = match handle.await {
                 Ok(Ok(())) if !essential || inner.stopping.is_cancelled() => return,
                 Ok(Ok(())) => Ended::Early { name },
@@ -125,7 +147,7 @@ impl Tasks {
                 Err(_) => return,
             };
             let _ = inner.report.try_send(ended);
-        });
+        }
     }
 
     /// Waits for the first task that ends wrongly. A second caller waits forever: there is one supervisor.

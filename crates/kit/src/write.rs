@@ -24,6 +24,7 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(40);
 
 const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
+const JSON_PATCH: &str = "application/json-patch+json";
 // The server takes JSON under this type too: JSON is YAML.
 const APPLY: &str = "application/apply-patch+yaml";
 
@@ -349,6 +350,21 @@ impl Writer {
         body: impl Into<Payload>,
     ) -> Result<Meta, WriteError> {
         self.patch("patch", MERGE, "", manager, target, body.into(), false)
+            .await
+    }
+
+    /// JSON patch (RFC 6902). Operations that set `metadata.uid` and `metadata.resourceVersion` make it conditional: another
+    /// object, or another state of it, answers [`WriteError::Conflict`].
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn json_patch(
+        &self,
+        manager: &str,
+        target: &Target,
+        body: impl Into<Payload>,
+    ) -> Result<Meta, WriteError> {
+        self.patch("json_patch", JSON_PATCH, "", manager, target, body.into(), false)
             .await
     }
 
