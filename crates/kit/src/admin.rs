@@ -91,8 +91,8 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Binds both addresses and serves them among `tasks` until the process ends: also while it drains, since it is
-    /// alive. Says which addresses were taken, in the log too.
+    /// Binds both addresses and serves them among `tasks` until the process ends: also while it drains, since
+    /// it is alive. Says which addresses were taken, in the log too.
     pub async fn serve(self, args: &AdminArgs, tasks: &Tasks) -> Result<Bound, AdminError> {
         let metrics = listen(args.metrics_bind_address, "metrics").await?;
         // A port of 0 means any, so equal addresses are the same only with a port.

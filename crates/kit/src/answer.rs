@@ -8,8 +8,8 @@ use http_body_util::{BodyExt, Limited};
 use kube::{Client, client::Body};
 use serde::Deserialize;
 
-/// Largest answer that carries metadata or a refusal. `managedFields` of large objects are part of it and reach
-/// hundreds of kilobytes; the API server's own bound for an object is 3 MiB.
+/// Largest answer that carries metadata or a refusal. `managedFields` of large objects are part of it and
+/// reach hundreds of kilobytes; the API server's own bound for an object is 3 MiB.
 pub const METADATA_BYTES: usize = 4 << 20;
 
 /// Longest piece of the server's words that is kept: it ends up in conditions and events.
@@ -182,8 +182,8 @@ mod tests {
 
     #[test]
     fn reads_a_status() {
-        let body = br#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"boom","reason":"Conflict",
-            "details":{"name":"a","causes":[{"reason":"FieldManagerConflict","message":"m","field":".spec"}]}}"#;
+        let body = br#"{"kind":"Status","status":"Failure","message":"boom","reason":"Conflict","details":
+            {"name":"a","causes":[{"reason":"FieldManagerConflict","message":"m","field":".spec"}]}}"#;
         let refusal = refusal(body);
         assert_eq!(
             (refusal.reason.as_str(), refusal.message.as_str()),

@@ -8,7 +8,8 @@ use std::{
 /// First delay after a failure: soon enough to bridge a hiccup.
 pub const FIRST_DELAY: Duration = Duration::from_secs(1);
 
-/// Longest delay between two attempts, as the reference has it: an outage that ends is noticed within a minute.
+/// Longest delay between two attempts, as the reference has it: an outage that ends is noticed within a
+/// minute.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
 /// A series of delays: doubling from `first` to `longest`, each spread over its upper half.

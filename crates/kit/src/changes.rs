@@ -1,7 +1,7 @@
 //! Changes of a set of named objects, merged per name until they are read.
 //!
-//! A subscriber holds at most one pending change per object, so that a slow one needs no more memory than the set
-//! and misses nothing: what it reads is always the way from the state it last saw to the present one.
+//! A subscriber holds at most one pending change per object, so that a slow one needs no more memory than the
+//! set and misses nothing: what it reads is always the way from the state it last saw to the present one.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,7 +1,7 @@
 //! One cluster, one manager: a claim is an annotation on a well-known object that names the claimer's lease.
 //!
-//! Leases keep replicas of one installation apart; the claim keeps installations in different namespaces apart. A
-//! claim counts as long as its lease has a living holder.
+//! Leases keep replicas of one installation apart; the claim keeps installations in different namespaces
+//! apart. A claim counts as long as its lease has a living holder.
 
 use serde_json::json;
 
@@ -63,8 +63,8 @@ impl Claim {
             .filter(|claim| !claim.is_empty())
     }
 
-    /// Claims the cluster unless somebody alive has. Takes as long as it needs to find that out: up to the duration
-    /// of their lease.
+    /// Claims the cluster unless somebody alive has. Takes as long as it needs to find that out: up to the
+    /// duration of their lease.
     pub async fn acquire(&self, writer: &Writer, manager: &str) -> Result<Claimed, ClaimError> {
         let mine = self.mine.to_string();
         let mut attempt = 1;

@@ -90,9 +90,7 @@ pub enum ClientError {
         source: kube::Error,
     },
     /// No answer to the first request.
-    #[error(
-        "the API server {url} does not answer ({why}); check that it runs and that it can be reached from here"
-    )]
+    #[error("the API server {url} does not answer ({why}); check that it runs and can be reached from here")]
     Unreachable {
         /// URL of the API server.
         url: String,
@@ -110,7 +108,8 @@ pub enum ClientError {
 /// Connects and makes one request, so that a wrong address or credential is known at once.
 ///
 /// The client does not retry by itself, bounds every request but watches by [`HEADER_TIMEOUT`] and
-/// [`BODY_IDLE_TIMEOUT`], and names itself `user_agent`. A rustls provider must have been installed by the caller.
+/// [`BODY_IDLE_TIMEOUT`], and names itself `user_agent`. A rustls provider must have been installed by the
+/// caller.
 pub async fn connect(args: &ClientArgs, user_agent: &str) -> Result<Client, ClientError> {
     let config = config(args, user_agent).await?;
     let url = config.cluster_url.to_string();

@@ -1,11 +1,11 @@
 //! Events: told once per change, never in anybody's way.
 //!
-//! A reconcile hands over what happened and goes on; a task of its own writes `events.k8s.io/v1` objects. What
-//! cannot be written is dropped.
+//! A reconcile hands over what happened and goes on; a task of its own writes `events.k8s.io/v1` objects.
+//! What cannot be written is dropped.
 //!
 //! # Caveats
-//! The same note about the same object is told again only after [`QUIET`]. That memory is lost at a restart: publish
-//! when something changes, not whenever it is so.
+//! The same note about the same object is told again only after [`QUIET`]. That memory is lost at a restart:
+//! publish when something changes, not whenever it is so.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,7 +26,8 @@ use crate::{
     write::Writer,
 };
 
-/// Most events that wait to be written; the oldest are dropped. A storm larger than this tells nobody anything.
+/// Most events that wait to be written; the oldest are dropped. A storm larger than this tells nobody
+/// anything.
 pub const WAITING: usize = 1_000;
 
 /// Most events that are remembered so as not to be repeated.
@@ -150,8 +151,8 @@ impl Told {
 impl Events {
     /// A recorder, and the task that writes what it takes until `stop`.
     ///
-    /// `controller` is the reporter's name and the field manager, `instance` says which process it is. Nothing is
-    /// written while the writer's fence is closed.
+    /// `controller` is the reporter's name and the field manager, `instance` says which process it is.
+    /// Nothing is written while the writer's fence is closed.
     pub fn new(
         writer: Writer,
         controller: &str,

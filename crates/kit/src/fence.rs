@@ -1,8 +1,9 @@
 //! Whether this process may write right now.
 //!
 //! # Guarantees
-//! A write whose [`Fence::check`] passed was begun before the lease's renew deadline, measured on this machine's
-//! monotonic clock from the moment *before* the last successful renewal was sent. Standbys wait longer than that.
+//! A write whose [`Fence::check`] passed was begun before the lease's renew deadline, measured on this
+//! machine's monotonic clock from the moment *before* the last successful renewal was sent. Standbys wait
+//! longer than that.
 //!
 //! # Caveats
 //! A request may still arrive at the API server after the deadline; therefore writes to existing objects are

@@ -4,8 +4,8 @@
 //! - A key that is added while it runs runs again afterwards: no change is missed.
 //! - Keys that wait are taken in the order in which they came.
 //! - A key asked for later runs at the earliest instant that was asked for.
-//! - Failures of a key delay it by 1 s, 2 s, 4 s … up to 60 s, with jitter; a success forgets them. Adding the key
-//!   cuts the delay short but not the count.
+//! - Failures of a key delay it by 1 s, 2 s, 4 s … up to 60 s, with jitter; a success forgets them. Adding
+//!   the key cuts the delay short but not the count.
 //!
 //! # Caveats
 //! Nothing is remembered over a restart: everything that may need work must be added again at start.
@@ -72,7 +72,10 @@ pub enum QueueError {
         why: String,
     },
     /// Reconciles did not end within [`QUEUE_DRAIN`] and were given up.
-    #[error("controller {controller} did not stop within {} s; {running} reconciles were given up", QUEUE_DRAIN.as_secs())]
+    #[error(
+        "controller {controller} did not stop within {} s; {running} reconciles were given up",
+        QUEUE_DRAIN.as_secs()
+    )]
     NotDrained {
         /// Name of the queue.
         controller: &'static str,
@@ -272,8 +275,8 @@ impl<K: Clone + Eq + Hash> State<K> {
 }
 
 /// Runs `reconcile` for each key that is added, at most `concurrency` at a time (at least 1, at most
-/// [`MOST_WORKERS`]), until `shutdown`; then waits for what runs. A panic in a reconcile ends the queue with an
-/// error.
+/// [`MOST_WORKERS`]), until `shutdown`; then waits for what runs. A panic in a reconcile ends the queue with
+/// an error.
 pub async fn run<K, F, R>(
     queue: Queue<K>,
     concurrency: usize,

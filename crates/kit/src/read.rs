@@ -1,4 +1,5 @@
-//! Reads of single objects: metadata, conditions, or bounded raw JSON. Nothing is decoded that is not asked for.
+//! Reads of single objects: metadata, conditions, or bounded raw JSON. Nothing is decoded that is not asked
+//! for.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,7 +18,8 @@ use crate::{
 /// How long one read may take altogether.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Largest object that is read: the store behind the API server takes 1.5 MiB by default, some are set to more.
+/// Largest object that is read: the store behind the API server takes 1.5 MiB by default, some are set to
+/// more.
 pub const OBJECT_BYTES: usize = 16 << 20;
 
 /// Objects per page of a list: as many as the official clients ask for.

@@ -1,8 +1,9 @@
 //! From a signal to an orderly end.
 //!
-//! 1. The first SIGTERM or SIGINT cancels [`Shutdown::stopping`]: queues take nothing new and finish what runs.
-//! 2. When that is done, or after [`DRAIN_DEADLINE`], the caller cancels the election's own token: the lease is
-//!    given up only after the last write.
+//! 1. The first SIGTERM or SIGINT cancels [`Shutdown::stopping`]: queues take nothing new and finish what
+//!    runs.
+//! 2. When that is done, or after [`DRAIN_DEADLINE`], the caller cancels the election's own token: the lease
+//!    is given up only after the last write.
 //! 3. A second signal cancels [`Shutdown::forced`]: the caller returns at once.
 
 use std::time::Duration;
@@ -45,8 +46,8 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Runs `drain`, which must follow [`Shutdown::stopping`], until it is done, [`DRAIN_DEADLINE`] has passed since
-    /// the stop, or the stop is forced. Whether it was done.
+    /// Runs `drain`, which must follow [`Shutdown::stopping`], until it is done, [`DRAIN_DEADLINE`] has
+    /// passed since the stop, or the stop is forced. Whether it was done.
     pub async fn drain(&self, drain: impl Future<Output = ()>) -> bool {
         let deadline = async {
             self.stopping.cancelled().await;

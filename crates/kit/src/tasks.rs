@@ -1,7 +1,7 @@
 //! Named tasks whose end somebody sees.
 //!
-//! The first task to end without having been asked to, and the first to panic, ends the process: a controller that
-//! silently stopped is worse than one that is restarted.
+//! The first task to end without having been asked to, and the first to panic, ends the process: a controller
+//! that silently stopped is worse than one that is restarted.
 
 use std::{
     any::Any,

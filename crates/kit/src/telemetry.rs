@@ -1,4 +1,5 @@
-//! Logs: one line per event on standard error, as JSON or text, with a filter that can be changed while running.
+//! Logs: one line per event on standard error, as JSON or text, with a filter that can be changed while
+//! running.
 
 use tracing_subscriber::{
     EnvFilter, Registry,
@@ -11,8 +12,8 @@ use tracing_subscriber::{
 /// Longest log filter that is accepted: a filter is a line that a person types.
 pub const FILTER_BYTES: usize = 1024;
 
-/// Filters that always apply unless the given one names the same target. The client library logs each 5xx answer as
-/// an error; those are handled, and reported where they matter.
+/// Filters that always apply unless the given one names the same target. The client library logs each 5xx
+/// answer as an error; those are handled, and reported where they matter.
 const QUIET: &str = "kube_client::client::builder=off,hyper=warn,tower=warn,h2=warn,rustls=warn";
 
 /// Shape of the log lines.
@@ -43,9 +44,7 @@ pub struct TelemetryArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter cannot be read.
-    #[error(
-        "{filter:?} is not a log filter; write a level such as info, or target=level pairs with commas between"
-    )]
+    #[error("{filter:?} is not a log filter; write a level such as info, or target=level pairs with commas")]
     Filter {
         /// As given.
         filter: String,

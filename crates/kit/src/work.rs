@@ -32,7 +32,8 @@ impl CpuGate {
         self.width
     }
 
-    /// Waits for its turn and runs `job` on a thread of its own. A panic of the job is passed on to the caller.
+    /// Waits for its turn and runs `job` on a thread of its own. A panic of the job is passed on to the
+    /// caller.
     ///
     /// If the caller goes away, the job still runs to its end and keeps its place until then.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
@@ -81,6 +82,6 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "boom")]
     async fn passes_panics_on() {
-        CpuGate::new(1).run(|| panic!("boom")).await
+        CpuGate::new(1).run(|| panic!("boom")).await;
     }
 }

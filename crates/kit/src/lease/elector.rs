@@ -162,7 +162,8 @@ impl Elector {
                 } else {
                     record.duration
                 };
-                // Never shorter than our own: holders of this kind stop by their deadline, not by their lease.
+                // Never shorter than our own: holders of this kind stop by their deadline, not by their
+                // lease.
                 let patience = asked.max(self.timing.lease_duration).min(LONGEST_LEASE);
                 now.saturating_duration_since(*since) >= patience
             }

@@ -1,15 +1,16 @@
 //! Leader election over one `Lease` object.
 //!
 //! # Guarantees
-//! - While clocks run at the same speed (not: show the same time), no two processes pass their [`Fence`] at the same
-//!   moment: a holder stops [`Timing::renew_deadline`] after it *sent* its last successful renewal, and a candidate
-//!   takes over only after it has seen no change for [`Timing::lease_duration`]. Times that other machines wrote are
-//!   never compared with this one's.
+//! - While clocks run at the same speed (not: show the same time), no two processes pass their [`Fence`] at
+//!   the same moment: a holder stops [`Timing::renew_deadline`] after it *sent* its last successful renewal,
+//!   and a candidate takes over only after it has seen no change for [`Timing::lease_duration`]. Times that
+//!   other machines wrote are never compared with this one's.
 //! - Every write of the lease carries the `resourceVersion` it is based on.
 //! - A holder that stops in an orderly way frees the lease at once.
 //!
 //! # Caveats
-//! A process that lost the lease must exit: what it began cannot be told apart from what the next leader does.
+//! A process that lost the lease must exit: what it began cannot be told apart from what the next leader
+//! does.
 
 mod elector;
 mod rival;
@@ -40,7 +41,8 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// How long after its last successful renewal a holder may write.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How often a holder renews; candidates look twice as often, so that a lease that was freed is taken within 2 s.
+/// How often a holder renews; candidates look twice as often, so that a lease that was freed is taken within
+/// 2 s.
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
 /// Longest lease duration of another holder that is respected: a mistyped year must not block for a year.
@@ -119,8 +121,8 @@ impl Default for Timing {
 pub enum LeaseError {
     /// The times do not fit together.
     #[error(
-        "the lease's times do not fit: lease duration {:?} must be longer than renew deadline {:?}, that longer than \
-         retry period {:?}, and the first at least 1 s and at most {} s",
+        "the lease's times do not fit: lease duration {:?} must be longer than renew deadline {:?}, \
+         that longer than retry period {:?}, and the first at least 1 s and at most {} s",
         timing.lease_duration, timing.renew_deadline, timing.retry_period, LONGEST_LEASE.as_secs()
     )]
     Timing {
@@ -129,7 +131,7 @@ pub enum LeaseError {
     },
     /// The lease was lost; the process must exit.
     #[error(
-        "lease {namespace}/{name} was lost: {why}; this process ends so that it cannot disturb the next leader"
+        "lease {namespace}/{name} was lost: {why}; this process ends so as not to disturb the next leader"
     )]
     Lost {
         /// Namespace of the lease.
@@ -167,7 +169,7 @@ pub fn identity() -> String {
 
 /// What one request about the lease brought.
 enum Outcome {
-    Done(Lease),
+    Done(Box<Lease>),
     Absent,
     /// Somebody else was faster.
     Conflict,
@@ -194,8 +196,8 @@ impl Election {
         }
     }
 
-    /// Takes part until `stop`, then closes the fence and frees the lease. `stop` should be cancelled only when the
-    /// last write is through. An error means that the lease was lost: exit.
+    /// Takes part until `stop`, then closes the fence and frees the lease. `stop` should be cancelled only
+    /// when the last write is through. An error means that the lease was lost: exit.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), LeaseError> {
         let led = stop.run_until_cancelled(self.take_part()).await;
         match led {
@@ -237,7 +239,7 @@ impl Election {
                     match &outcome {
                         Outcome::Done(lease) => {
                             self.elector.read(Instant::now(), Some(record(lease)));
-                            self.object = Some(lease.clone());
+                            self.object = Some(Lease::clone(lease));
                         }
                         Outcome::Absent => {
                             self.elector.read(Instant::now(), None);
@@ -253,7 +255,7 @@ impl Election {
                         Outcome::Done(lease) => {
                             let was_leading = self.elector.is_leading();
                             self.elector.written(now, Instant::now(), record(lease));
-                            self.object = Some(lease.clone());
+                            self.object = Some(Lease::clone(lease));
                             if !was_leading {
                                 let lease = format!("{}/{}", self.namespace, self.name);
                                 tracing::info!(%lease, holder = self.elector.me(), "this process leads");
@@ -271,7 +273,8 @@ impl Election {
             }
             if let Outcome::Failed(why) = outcome {
                 if why != complained {
-                    tracing::warn!(lease = %format!("{}/{}", self.namespace, self.name), %why, "lease request failed");
+                    let lease = format!("{}/{}", self.namespace, self.name);
+                    tracing::warn!(%lease, %why, "lease request failed");
                 }
                 complained = why;
             }
@@ -344,7 +347,7 @@ impl Election {
         {
             Outcome::Done(_) => tracing::info!(lease = %name, "lease freed"),
             Outcome::Absent | Outcome::Conflict => {
-                tracing::warn!(lease = %name, "lease is somebody else's already")
+                tracing::warn!(lease = %name, "lease is somebody else's already");
             }
             Outcome::Failed(why) => {
                 tracing::warn!(lease = %name, %why, "lease could not be freed; it expires by itself");
@@ -359,7 +362,7 @@ impl Election {
             deadline.saturating_duration_since(now)
         });
         match tokio::time::timeout(left.min(LEASE_TIMEOUT), request).await {
-            Ok(Ok(lease)) => Outcome::Done(lease),
+            Ok(Ok(lease)) => Outcome::Done(Box::new(lease)),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 && status.details.is_some() => {
                 Outcome::Absent
             }

@@ -13,8 +13,8 @@ use crate::{answer, client::HEADER_TIMEOUT, tasks::Tasks};
 /// How often the leases of others are read.
 pub const RIVAL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A lease that was renewed so long ago, by the wall clock, belongs to nobody alive: clocks of machines in one
-/// cluster differ by less. Spares waiting for the end of a lease that an uninstalled program left behind.
+/// A lease that was renewed so long ago, by the wall clock, belongs to nobody alive: clocks of machines in
+/// one cluster differ by less. Spares waiting for the end of a lease that an uninstalled program left behind.
 pub const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
 
 /// Somebody else's lease.
