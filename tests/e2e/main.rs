@@ -1,0 +1,41 @@
+//! End-to-end tests on a real API server and real registries.
+//!
+//! Tests that only speak to the API server share one control plane; they use names of their own. What stops or
+//! freezes something has its own.
+
+#![allow(missing_docs)]
+
+mod crds;
+mod packages;
+mod rights;
+
+use anyhow::Result;
+use testkit::{ControlPlane, ControlPlaneOptions};
+use tokio::sync::OnceCell;
+
+/// The API server without an operator, with the nine CRDs of `api` installed.
+async fn plane() -> Result<&'static ControlPlane> {
+    static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
+    SHARED
+        .get_or_try_init(async || {
+            let plane = ControlPlane::start(ControlPlaneOptions::default()).await?;
+            let crds = api::crds()
+                .into_iter()
+                .map(|crd| Ok(serde_json::to_string(&crd)?));
+            let crds = crds.collect::<Result<Vec<_>>>()?;
+            plane.apply_yaml(&crds.join("\n---\n")).await?;
+            plane
+                .kubectl(&[
+                    "wait",
+                    "crd",
+                    "--all",
+                    "--for",
+                    "condition=Established",
+                    "--timeout",
+                    "30s",
+                ])
+                .await?;
+            Ok(plane)
+        })
+        .await
+}
