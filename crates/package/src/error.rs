@@ -22,14 +22,17 @@ pub enum Error {
     #[error("the parsed package can't be kept")]
     Sink(#[source] io::Error),
     /// `package.yaml` is longer than [`MAX_PACKAGE_BYTES`].
-    #[error("package too large: package.yaml has more than {} MiB; split the package", MAX_PACKAGE_BYTES >> 20)]
+    #[error(
+        "package too large: package.yaml has more than {} MiB; split the package",
+        MAX_PACKAGE_BYTES >> 20
+    )]
     TooLarge,
     /// There are more than [`MAX_DOCUMENTS`] documents.
     #[error("package.yaml has more than {MAX_DOCUMENTS} documents; split the package")]
     TooManyDocuments,
     /// A document is longer than [`MAX_DOCUMENT_BYTES`].
     #[error(
-        "document {document}, line {line}: the document has more than {} MiB; no API server takes such an object",
+        "document {document}, line {line}: it has more than {} MiB; no API server takes such an object",
         MAX_DOCUMENT_BYTES >> 20
     )]
     DocumentTooLarge {
@@ -48,8 +51,8 @@ pub enum Error {
     },
     /// A line starts with three dashes and goes on with something else than a comment.
     #[error(
-        "document {document}, line {line}: invalid Yaml document separator: {text}; a line may only start with \
-         three dashes if it is a separator, indent it otherwise"
+        "document {document}, line {line}: invalid Yaml document separator: {text}; a line may only start \
+         with three dashes if it is a separator, indent it otherwise"
     )]
     Separator {
         /// Number of the document that the line ends.
@@ -178,7 +181,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error behind a failed read: a [`LayerError`] that had to pass through [`io::Error`] comes out again.
+    /// The error behind a failed read: a [`LayerError`] that had to pass through [`io::Error`] comes out
+    /// again.
     pub(crate) fn reading(error: io::Error) -> Self {
         match error.downcast::<LayerError>() {
             Ok(layer) => Self::Layer(layer),

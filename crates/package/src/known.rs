@@ -68,7 +68,8 @@ const METAS: &[(PackageKind, &[&str])] = &[
     (PackageKind::Function, &["v1", "v1beta1"]),
 ];
 
-/// What is established per package kind: group and kind, the version does not matter (spec: API reference 2.6).
+/// What is established per package kind: group and kind, the version does not matter (spec: API reference
+/// 2.6).
 const ESTABLISHED: &[(PackageKind, &[(&str, &str)])] = &[
     (
         PackageKind::Provider,

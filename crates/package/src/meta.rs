@@ -53,8 +53,8 @@ pub struct Dependency {
     pub package: String,
     /// Version constraint or digest, as written.
     pub constraints: String,
-    /// Whether it is written in one of the forms `provider:`, `configuration:`, `function:`, which the Lock shows as
-    /// `type` instead of `apiVersion` and `kind`.
+    /// Whether it is written in one of the forms `provider:`, `configuration:`, `function:`, which the Lock
+    /// shows as `type` instead of `apiVersion` and `kind`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub legacy: bool,
 }
@@ -306,3 +306,7 @@ mod kind_as_text {
         PackageKind::from_kind(&text).ok_or_else(|| D::Error::custom("not a package kind"))
     }
 }
+
+#[cfg(test)]
+#[path = "meta_tests.rs"]
+mod tests;

@@ -69,14 +69,15 @@ impl ObjectEntry {
             )
     }
 
-    /// Whether it only works with a webhook server: a webhook configuration, or a CRD that converts by webhook.
+    /// Whether it only works with a webhook server: a webhook configuration, or a CRD that converts by
+    /// webhook.
     pub fn needs_webhook(&self) -> bool {
         self.conversion_webhook || self.is_webhook_configuration()
     }
 }
 
-/// Version of the hash's format. It changes when the canonical form of unchanged input changes, which makes every
-/// installed object be written once: not without need.
+/// Version of the hash's format. It changes when the canonical form of unchanged input changes, which makes
+/// every installed object be written once: not without need.
 pub const HASH_FORMAT: u32 = 1;
 
 /// Hash of canonical content: `1-` and the first 32 hex digits of its SHA-256.
@@ -85,8 +86,8 @@ pub fn content_hash(canonical_json: &[u8]) -> String {
     format!("{HASH_FORMAT}-{}", digest.hex().get(..32).unwrap_or_default())
 }
 
-/// Metadata that belongs to the cluster, not to the package: it is dropped, as an API server would ignore or refuse it.
-/// All kinds that packages establish are cluster-scoped, so there is no namespace either.
+/// Metadata that belongs to the cluster, not to the package: it is dropped, as an API server would ignore or
+/// refuse it. All kinds that packages establish are cluster-scoped, so there is no namespace either.
 const SERVER_METADATA: [&str; 10] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
@@ -186,8 +187,11 @@ mod tests {
     #[test]
     fn what_is_the_clusters_is_dropped() {
         let mut object = json!({
-            "metadata": {"name": "x", "uid": "u", "namespace": "n", "creationTimestamp": null, "labels": {"a": "b"},
-                "managedFields": [], "ownerReferences": [], "resourceVersion": "1", "generation": 3, "selfLink": "s"},
+            "metadata": {
+                "name": "x", "labels": {"a": "b"}, "uid": "u", "namespace": "n", "creationTimestamp": null,
+                "managedFields": [], "ownerReferences": [], "resourceVersion": "1", "generation": 3,
+                "selfLink": "s",
+            },
             "spec": {"status": 1}, "status": {"conditions": []},
         });
         strip(&mut object);

@@ -19,8 +19,8 @@ use crate::text;
 use crate::warning::{Warning, WarningKind};
 use crate::yaml::from_yaml;
 
-/// Version of the derived form ([`Parsed`] and JSON lines). It changes whenever the same `package.yaml` gives another
-/// result, so that a stored result of an older version is not used.
+/// Version of the derived form ([`Parsed`] and JSON lines). It changes whenever the same `package.yaml` gives
+/// another result, so that a stored result of an older version is not used.
 pub const FORMAT: u32 = 1;
 
 /// How to treat a package.
@@ -63,8 +63,8 @@ impl Parsed {
 /// package.
 ///
 /// # Errors
-/// If any document can't be read, is of an unknown type or occurs twice, or if there is not exactly one metadata
-/// object. What the sink got is then void.
+/// If any document can't be read, is of an unknown type or occurs twice, or if there is not exactly one
+/// metadata object. What the sink got is then void.
 pub fn parse(reader: impl BufRead, sink: &mut dyn Sink, options: &Options) -> Result<Parsed, Error> {
     let mut documents = Documents::new(reader);
     let mut pass = Pass::new(sink);

@@ -4,8 +4,8 @@ use api::label;
 
 /// Whether only the cluster, its operators or its administrators may set `key`.
 ///
-/// `kubernetes.io` and `k8s.io` count with all their subdomains: `app.kubernetes.io/instance`, for one, tells GitOps
-/// tools what they may delete.
+/// `kubernetes.io` and `k8s.io` count with all their subdomains: `app.kubernetes.io/instance`, for one, tells
+/// GitOps tools what they may delete.
 pub(crate) fn is_reserved(key: &str) -> bool {
     if key == label::PROVIDER_FAMILY {
         return false;

@@ -9,9 +9,10 @@ use crate::object::{ObjectEntry, ObjectHeader, content_hash};
 
 /// Takes the objects of a package while it is parsed.
 ///
-/// It gets every object whose type is known, in the order of the documents. Which of them the package establishes
-/// is known only at the end (the metadata may come last): those are in [`crate::Parsed::objects`], with offsets that
-/// count one line per object. If parsing fails, what the sink got must be thrown away.
+/// It gets every object whose type is known, in the order of the documents. Which of them the package
+/// establishes is known only at the end (the metadata may come last): those are in
+/// [`crate::Parsed::objects`], with offsets that count one line per object. If parsing fails, what the sink
+/// got must be thrown away.
 pub trait Sink {
     /// Takes one object as canonical JSON without a line end.
     ///
@@ -96,7 +97,8 @@ pub fn read_object<R: Read + Seek>(file: &mut R, entry: &ObjectEntry) -> Result<
         name: entry.name.clone(),
         source,
     };
-    // Canonical JSON can be longer than the YAML it came from (escapes, expanded aliases), but not without bound.
+    // Canonical JSON can be longer than the YAML it came from (escapes, expanded aliases), but not without
+    // bound.
     let len = usize::try_from(entry.len).map_err(|_| damaged())?;
     if len > MAX_DOCUMENT_BYTES.saturating_mul(8) {
         return Err(damaged());

@@ -84,8 +84,8 @@ impl<R: BufRead> Documents<R> {
                 break;
             }
             if is_document_end(line) {
-                // What follows is another document for YAML, and not read by the reference. A marker in front of
-                // all content, as between concatenated files, ends nothing.
+                // What follows is another document for YAML, and not read by the reference. A marker in front
+                // of all content, as between concatenated files, ends nothing.
                 ended |= content;
                 blank(&mut self.buffer, start);
             } else if ended {

@@ -1,7 +1,8 @@
 //! YAML to JSON values, the way `kubectl` reads it as far as that is sound.
 //!
-//! The one place that knows the YAML library. Scalars follow YAML 1.1 (`on` is true, `0644` is octal), duplicate
-//! keys are errors (the reference lets the last one win), and what can't be JSON (`.nan`) is refused.
+//! The one place that knows the YAML library. Scalars follow YAML 1.1 (`on` is true, `0644` is octal),
+//! duplicate keys are errors (the reference lets the last one win), and what can't be JSON (`.nan`) is
+//! refused.
 
 use serde_json::{Number, Value};
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
@@ -22,8 +23,8 @@ pub struct YamlError {
 /// Reads one YAML document.
 ///
 /// # Errors
-/// If it is not valid YAML, has a duplicate key or a number that JSON does not have, or needs more nodes or depth
-/// than allowed (aliases count as what they expand to).
+/// If it is not valid YAML, has a duplicate key or a number that JSON does not have, or needs more nodes or
+/// depth than allowed (aliases count as what they expand to).
 pub fn from_yaml(text: &str) -> Result<Value, YamlError> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -51,8 +52,8 @@ fn describe(error: &serde_saphyr::Error) -> YamlError {
     }
 }
 
-/// Turns floats without a fraction into integers, as Go's JSON does on the way to an API server, which refuses
-/// `1.0` where it wants an integer.
+/// Turns floats without a fraction into integers, as Go's JSON does on the way to an API server, which
+/// refuses `1.0` where it wants an integer.
 fn whole_numbers(value: &mut Value) {
     match value {
         Value::Object(map) => map.values_mut().for_each(whole_numbers),

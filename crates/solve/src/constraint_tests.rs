@@ -157,7 +157,10 @@ proptest! {
     }
 
     #[test]
-    fn near_misses_never_panic(text in "[v0-9xX*.,|<>=~^! -]{0,24}", version in "[0-9](\\.[0-9]){0,2}(-rc)?") {
+    fn near_misses_never_panic(
+        text in "[v0-9xX*.,|<>=~^! -]{0,24}",
+        version in "[0-9](\\.[0-9]){0,2}(-rc)?",
+    ) {
         if let Ok(constraint) = Constraint::parse(&text) {
             constraint.matches(&Version::parse(&version).unwrap());
         }

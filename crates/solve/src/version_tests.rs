@@ -113,7 +113,9 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_accepted_is_read_again_the_same(text in "v?[0-9]{1,3}(\\.[0-9]{1,3}){0,3}(-[a-z0-9.-]{0,6})?(\\+[a-z0-9.]{0,4})?") {
+    fn whatever_is_accepted_is_read_again_the_same(
+        text in "v?[0-9]{1,3}(\\.[0-9]{1,3}){0,3}(-[a-z0-9.-]{0,6})?(\\+[a-z0-9.]{0,4})?",
+    ) {
         if let Ok(parsed) = Version::parse(&text) {
             let again = Version::parse(&parsed.semver().to_string()).unwrap();
             prop_assert_eq!(&again, &parsed);

@@ -1,7 +1,7 @@
 //! Finding the package file in the file system that all layers make together.
 //!
-//! Layers are walked from the highest down, so the first visible file is the one a container would see. Links and
-//! devices of a runtime image are normal here; only the package file itself must be a regular file.
+//! Layers are walked from the highest down, so the first visible file is the one a container would see. Links
+//! and devices of a runtime image are normal here; only the package file itself must be a regular file.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};

@@ -1,5 +1,5 @@
-//! Inflating a layer within bounds. The compression is recognised by its first bytes: what the manifest says about
-//! it is not reliable.
+//! Inflating a layer within bounds. The compression is recognised by its first bytes: what the manifest says
+//! about it is not reliable.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Cursor, Read};

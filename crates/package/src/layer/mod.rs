@@ -54,7 +54,8 @@ pub enum LayerError {
     /// The extended header of an entry is too long, or not readable.
     #[error("an extended header in the layer is damaged or longer than {} KiB", MAX_TAR_HEADER_BYTES >> 10)]
     Header,
-    /// A header and its extension disagree about the size of an entry, which smuggles entries past some readers.
+    /// A header and its extension disagree about the size of an entry, which smuggles entries past some
+    /// readers.
     #[error("the sizes that the layer states for {0} disagree")]
     Size(String),
     /// An entry has an absolute path or one that leaves the root.
@@ -89,8 +90,8 @@ pub enum LayerError {
 /// Finds `package.yaml` and parses it while inflating.
 ///
 /// # Errors
-/// If there is no such file or the layers are damaged, hostile or too large ([`Error::Layer`]), and all errors of
-/// [`parse`]. What the sink got is then void.
+/// If there is no such file or the layers are damaged, hostile or too large ([`Error::Layer`]), and all
+/// errors of [`parse`]. What the sink got is then void.
 pub fn read<R: Read>(content: Content<R>, sink: &mut dyn Sink, options: &Options) -> Result<Parsed, Error> {
     find(content, |file| parse(file, sink, options))
 }
@@ -98,8 +99,8 @@ pub fn read<R: Read>(content: Content<R>, sink: &mut dyn Sink, options: &Options
 /// Finds `package.yaml` and hands it to `use_file`, which must read it to its end.
 ///
 /// # Errors
-/// If there is no such file or the layers are damaged, hostile or too large; else what `use_file` says. An error may
-/// come after `use_file` succeeded (a second such file, a wrong end): what it did is then void.
+/// If there is no such file or the layers are damaged, hostile or too large; else what `use_file` says. An
+/// error may come after `use_file` succeeded (a second such file, a wrong end): what it did is then void.
 pub fn find<R: Read, T>(
     content: Content<R>,
     use_file: impl FnOnce(&mut dyn BufRead) -> Result<T, Error>,
@@ -109,3 +110,6 @@ pub fn find<R: Read, T>(
         Content::Flattened(layers) => flatten::flattened(layers, use_file),
     }
 }
+
+#[cfg(test)]
+mod tests;
