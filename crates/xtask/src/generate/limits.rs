@@ -15,17 +15,35 @@ next to what it protects; where an operator may need another value, a flag chang
 /// The file: one table per crate.
 pub(super) fn file() -> String {
     let mut file = INTRODUCTION.to_owned();
-    for (title, limits) in [
-        ("References, digests and manifests", oci::LIMITS),
-        ("Versions and constraints", solve::LIMITS),
-        ("Names", api::LIMITS),
-    ] {
-        table(&mut file, title, limits);
+    for (title, limits) in tables() {
+        push(&mut file, title, &limits);
     }
     file
 }
 
-fn table(file: &mut String, title: &str, limits: &[Limit]) {
+/// Titles and rows. A crate that gets bounds gets a row here.
+fn tables() -> Vec<(&'static str, Vec<Limit>)> {
+    // the kit knows none of our crates and so has a record of its own
+    let kit = kit::limits::LIMITS.iter().map(|limit| Limit {
+        name: limit.name,
+        value: limit.value,
+        reason: limit.reason,
+        flag: limit.flag,
+    });
+    vec![
+        ("References, digests and manifests", oci::LIMITS.to_vec()),
+        (
+            "Registries, credentials and the content store",
+            registry::LIMITS.to_vec(),
+        ),
+        ("Packages", package::LIMITS.to_vec()),
+        ("Versions and constraints", solve::LIMITS.to_vec()),
+        ("Names", api::LIMITS.to_vec()),
+        ("The process and the API server", kit.collect()),
+    ]
+}
+
+fn push(file: &mut String, title: &str, limits: &[Limit]) {
     // writing to a String can't fail
     let _ = write!(
         file,
@@ -37,5 +55,35 @@ fn table(file: &mut String, title: &str, limits: &[Limit]) {
             .map_or_else(|| "–".to_owned(), |flag| format!("`{flag}`"));
         let cells = [limit.name, limit.value, limit.reason, &flag].map(|cell| cell.replace('|', "\\|"));
         let _ = writeln!(file, "| {} |", cells.join(" | "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_row_says_what_how_much_and_why_once() {
+        for (title, limits) in tables() {
+            let mut names = BTreeSet::new();
+            assert!(!limits.is_empty(), "{title}");
+            for limit in limits {
+                assert!(names.insert(limit.name), "{title}: {} twice", limit.name);
+                assert!(
+                    !limit.value.is_empty() && !limit.reason.is_empty(),
+                    "{title}: {limit:?}"
+                );
+                assert!(
+                    limit.flag.is_none_or(|flag| flag.starts_with("--")),
+                    "{title}: {limit:?}"
+                );
+                assert!(
+                    ![limit.name, limit.value, limit.reason].concat().contains('\n'),
+                    "{title}: {limit:?}"
+                );
+            }
+        }
     }
 }
