@@ -430,6 +430,42 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The same trouble, for another reference: several callers may have waited for one answer.
+    pub(crate) fn for_reference(mut self, reference: &Reference) -> Self {
+        match &mut self {
+            Self::InvalidReference(_) => {}
+            Self::HostNotFound { at, .. }
+            | Self::Connect { at, .. }
+            | Self::TlsUnknownAuthority { at }
+            | Self::TlsNameMismatch { at, .. }
+            | Self::Tls { at, .. }
+            | Self::Proxy { at, .. }
+            | Self::Unauthenticated { at, .. }
+            | Self::CredentialsRefused { at, .. }
+            | Self::TokenEndpoint { at, .. }
+            | Self::RealmRefused { at, .. }
+            | Self::RedirectRefused { at, .. }
+            | Self::Forbidden { at, .. }
+            | Self::NotFound { at, .. }
+            | Self::NoPlatform { at, .. }
+            | Self::UnsupportedMediaType { at, .. }
+            | Self::InvalidManifest { at, .. }
+            | Self::DigestMismatch { at, .. }
+            | Self::SizeMismatch { at, .. }
+            | Self::TooLarge { at, .. }
+            | Self::RateLimited { at, .. }
+            | Self::Unavailable { at, .. }
+            | Self::Interrupted { at, .. }
+            | Self::UnexpectedAnswer { at, .. }
+            | Self::Timeout { at, .. }
+            | Self::StoreMiss { at }
+            | Self::Storage { at, .. } => reference.as_str().clone_into(&mut at.reference),
+        }
+        self
+    }
+}
+
 /// What came from outside, fit for a message: one line, no control characters, not too long.
 pub(crate) fn tidy(text: &str) -> String {
     let mut tidy = String::new();

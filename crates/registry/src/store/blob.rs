@@ -170,6 +170,9 @@ impl BlobWriter {
         let file = match target {
             Target::Unnamed(file) => file,
             Target::Named(file) => {
+                // the kernel's own time of a write is coarser, and could be older than that of a read before
+                // it
+                touch(file.as_file());
                 file.as_file()
                     .sync_all()
                     .map_err(|source| failed("sync", source))?;

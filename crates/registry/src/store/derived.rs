@@ -124,8 +124,12 @@ impl Store {
         let sealed = folder.path().join(SUMS);
         fs::write(&sealed, render(&sums)).map_err(|source| failed("write the checksums of", source))?;
         for name in sums.keys().map(String::as_str).chain([SUMS]) {
-            let file = File::open(folder.path().join(name));
-            file.and_then(|file| file.sync_all())
+            let sync = |file: File| {
+                touch(&file);
+                file.sync_all()
+            };
+            File::open(folder.path().join(name))
+                .and_then(sync)
                 .map_err(|source| failed("sync the files of", source))?;
         }
         if let Some(parent) = target.parent() {
