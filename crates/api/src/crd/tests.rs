@@ -398,7 +398,7 @@ fn types_decode_objects_that_lack_everything() {
         json!({ "metadata": { "name": "x" } }),
         json!({ "metadata": {}, "spec": {}, "status": {} }),
         json!({ "metadata": {}, "spec": null, "status": { "conditions": null, "objectRefs": null } }),
-        json!({ "metadata": {}, "spec": { "unknown": 1 }, "status": { "conditions": [{}], "verified": true } }),
+        json!({ "metadata": {}, "spec": { "new": 1 }, "status": { "conditions": [{}], "old": true } }),
         json!({ "metadata": {}, "packages": [{ "type": null, "dependencies": null }] }),
     ];
     for object in poor {
