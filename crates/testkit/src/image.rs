@@ -229,6 +229,26 @@ impl Image {
     }
 }
 
+/// The bytes of an OCI index of these images, each for a platform such as `linux/arm64/v8`, or for none.
+pub fn index(children: &[(&Image, Option<&str>)]) -> Result<Bytes> {
+    let describe = |(image, platform): &(&Image, Option<&str>)| {
+        let mut child = json!({
+            "mediaType": image.media_type, "digest": image.digest(), "size": image.manifest.len(),
+        });
+        if let Some(platform) = platform {
+            let mut parts = platform.split('/');
+            child["platform"] = json!({ "os": parts.next(), "architecture": parts.next() });
+            if let Some(variant) = parts.next() {
+                child["platform"]["variant"] = json!(variant);
+            }
+        }
+        child
+    };
+    let manifests: Vec<Value> = children.iter().map(describe).collect();
+    let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests });
+    Ok(serde_json::to_vec(&index)?.into())
+}
+
 /// How much of a layer is inflated to name its diff id: bombs need none that is true.
 const DIFF_ID_BYTES: u64 = 256 << 20;
 

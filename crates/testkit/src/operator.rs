@@ -39,7 +39,7 @@ pub struct OperatorOptions {
     pub args: Vec<String>,
     /// Environment variables.
     pub env: Vec<(String, String)>,
-    /// How long it may take until `/readyz` is true; `None`: don't wait. Not leading yet is not ready.
+    /// How long it may take until `/readyz` is true; `None`: don't wait.
     pub ready: Option<Duration>,
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -71,7 +71,23 @@ impl Spec {
 pub struct Process {
     spec: Spec,
     pid: Pid,
-    child: Mutex<Child>,
+    child: Arc<Mutex<Child>>,
+}
+
+/// Kills one process.
+#[derive(Clone, Debug)]
+pub struct Killer(Arc<Mutex<Child>>);
+
+impl Killer {
+    /// Sends SIGKILL and waits for the end. It may have ended already.
+    pub fn kill(&self) -> Result<()> {
+        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if child.try_wait()?.is_none() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
 }
 
 type Order = (Command, mpsc::Sender<io::Result<Child>>);
@@ -129,7 +145,7 @@ impl Process {
         Ok(Self {
             spec,
             pid,
-            child: Mutex::new(child),
+            child: Arc::new(Mutex::new(child)),
         })
     }
 
@@ -180,12 +196,12 @@ impl Process {
 
     /// Sends SIGKILL and waits for the end.
     pub fn kill(&self) -> Result<()> {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        if child.try_wait()?.is_none() {
-            child.kill()?;
-            child.wait()?;
-        }
-        Ok(())
+        self.killer().kill()
+    }
+
+    /// A handle that can kill it and nothing else, for hooks that outlive a borrow.
+    pub fn killer(&self) -> Killer {
+        Killer(self.child.clone())
     }
 
     /// Freezes it (SIGSTOP): sockets stay open, nothing answers.

@@ -8,7 +8,8 @@ use http::Method;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use testkit::{ControlPlane, Fault, FaultProxy, Match, Rule, Verdict, run};
+use testkit::process::{Process, Spec};
+use testkit::{ControlPlane, Fault, FaultProxy, KillSwitch, Match, Rule, Verdict, run};
 
 use crate::shared;
 
@@ -188,6 +189,44 @@ fn hooks_come_before_the_server_and_after_it() -> Result<()> {
             direct.get_opt("dropped").await?.is_none(),
             "a dropped request went through"
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_kill_switch_kills_at_the_write_it_is_set_to() -> Result<()> {
+    run(async {
+        let (plane, proxy, maps) = through().await?;
+        let direct: Api<ConfigMap> = Api::namespaced(plane.client(), "default");
+        let at = testkit::folder("killed")?;
+        for (before, name) in [(true, "before"), (false, "after")] {
+            proxy.faults().clear();
+            let set = if before {
+                KillSwitch::before
+            } else {
+                KillSwitch::after
+            };
+            let switch = set(proxy.faults(), Match::mutating(), 2);
+            let victim = Process::start(Spec::new("sleep", "/bin/sleep", at.path().join("log")).arg("600"))?;
+            let names = [1, 2].map(|n| format!("kill-{name}-{n}"));
+            maps.create(&post(), &config_map(&names[0])).await?;
+            assert!(victim.is_running() && !switch.fired());
+            let arm = async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                assert!(victim.is_running(), "killed before it was armed");
+                switch.arm(&victim);
+            };
+            let second = config_map(&names[1]);
+            let post = post();
+            let (result, ()) = tokio::join!(maps.create(&post, &second), arm);
+            assert!(result.is_err() && switch.fired() && !victim.is_running());
+            assert_eq!(
+                direct.get_opt(&names[1]).await?.is_none(),
+                before,
+                "kill {name} the write"
+            );
+            assert_eq!(switch.passed(), 2);
+        }
         Ok(())
     })
 }

@@ -113,6 +113,29 @@ fn the_registry_in_this_process_agrees_with_crane() -> Result<()> {
 }
 
 #[test]
+fn an_index_leads_to_the_image_of_a_platform() -> Result<()> {
+    run(async {
+        let registry = Registry::distribution().await?;
+        let (one, two) = (image("1")?, image("2")?);
+        for image in [&one, &two] {
+            registry.push("made/up", &image.digest(), image).await?;
+        }
+        let index = testkit::image::index(&[(&one, Some("linux/amd64")), (&two, Some("linux/arm64/v8"))])?;
+        registry
+            .put_manifest("made/up", "v1", testkit::image::OCI_INDEX, &index)
+            .await?;
+        let reference = registry.reference("made/up", "v1");
+        let args = ["digest", "--platform", "linux/arm64/v8", &reference];
+        assert_eq!(crane(&args, None).await?, Ok(two.digest()));
+        assert_eq!(
+            crane(&["digest", &reference], None).await?,
+            Ok(testkit::image::sha256(&index))
+        );
+        Ok(())
+    })
+}
+
+#[test]
 fn the_registry_in_this_process_asks_for_credentials() -> Result<()> {
     run(async {
         let registry = TestRegistry::start().await?;

@@ -1,11 +1,8 @@
-//! A small OCI registry in this process: every request noted, every answer changeable.
+//! What the in-process registry answers, by the distribution specification.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -13,250 +10,20 @@ use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION, RANGE, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::fault::{Faults, Match, spoil, strike};
-use crate::http_client::collect;
-use crate::image::{Image, sha256};
-use crate::pki::{Authority, server_config};
-use crate::serve::{Body, Broken, Connection, Handler, Server, full};
+use super::{Auth, Content, State, Stored};
+use crate::image::{OCI_INDEX, sha256};
+use crate::serve::Broken;
 
 /// Tags of one page when the client does not ask for another number.
 const PAGE: usize = 100;
 
-/// Whom the registry lets in.
-#[derive(Clone, Debug, Default)]
-pub enum Auth {
-    /// Anybody.
-    #[default]
-    Open,
-    /// Who shows user and password by Basic.
-    Basic(String, String),
-    /// Who shows a token of `/token`, which gives one to this user and password; each token is good for the scope
-    /// that it was asked for.
-    Bearer(String, String),
-}
-
-struct Stored {
-    media_type: String,
-    bytes: Bytes,
-}
-
-#[derive(Default)]
-struct Content {
-    blobs: BTreeMap<String, Bytes>,
-    /// By repository and digest.
-    manifests: BTreeMap<(String, String), Arc<Stored>>,
-    /// By repository and tag.
-    tags: BTreeMap<(String, String), String>,
-    uploads: BTreeMap<String, Vec<u8>>,
-    /// Tokens given out, with their scope.
-    tokens: BTreeMap<String, String>,
-    auth: Auth,
-}
-
-struct State {
-    content: Mutex<Content>,
-    faults: Faults,
-    tokens_given: AtomicU64,
-    uploads_opened: AtomicU64,
-    scheme: &'static str,
-}
-
-/// A registry in this process. Stops when dropped.
-pub struct TestRegistry {
-    server: Arc<Server>,
-    state: Arc<State>,
-    authority: Option<Authority>,
-}
-
-impl TestRegistry {
-    /// Starts an empty registry without TLS, open to anybody.
-    pub async fn start() -> Result<Self> {
-        Self::launch(None).await
-    }
-
-    /// Starts an empty registry with TLS; its certificate is signed by [`TestRegistry::authority`].
-    pub async fn start_tls() -> Result<Self> {
-        Self::launch(Some(Authority::new("gantry-test-registry")?)).await
-    }
-
-    async fn launch(authority: Option<Authority>) -> Result<Self> {
-        let state = Arc::new(State {
-            content: Mutex::default(),
-            faults: Faults::default(),
-            tokens_given: AtomicU64::default(),
-            uploads_opened: AtomicU64::default(),
-            scheme: if authority.is_some() { "https" } else { "http" },
-        });
-        let shared = state.clone();
-        let handler: Handler =
-            Arc::new(move |request, connection| Box::pin(answer(shared.clone(), request, connection)));
-        let tls = authority
-            .as_ref()
-            .map(|a| server_config(&a.server(&[])?))
-            .transpose()?;
-        Ok(Self {
-            server: Server::start(tls, handler).await?,
-            state,
-            authority,
-        })
-    }
-
-    /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
-        self.server.addr()
-    }
-
-    /// Host and port, as references have it.
-    pub fn host(&self) -> String {
-        self.addr().to_string()
-    }
-
-    /// The authority that signed its certificate, if it speaks TLS.
-    pub fn authority(&self) -> Option<&Authority> {
-        self.authority.as_ref()
-    }
-
-    /// `<host>/<repository>:<tag>`; with a digest instead of a tag, `@`.
-    pub fn reference(&self, repository: &str, tag: &str) -> String {
-        let separator = if tag.contains(':') { '@' } else { ':' };
-        format!("{}/{repository}{separator}{tag}", self.addr())
-    }
-
-    /// Puts an image in under a tag, answers its reference by tag. Blobs are kept under the digests that the image
-    /// claims, true or not.
-    pub fn push(&self, repository: &str, tag: &str, image: &Image) -> String {
-        for blob in &image.blobs {
-            self.put_blob(&blob.digest, blob.bytes.clone());
-        }
-        self.put_manifest(repository, tag, &image.media_type, image.manifest.clone());
-        self.reference(repository, tag)
-    }
-
-    /// Puts a blob in under a digest, true or not; overwrites.
-    pub fn put_blob(&self, digest: &str, bytes: Bytes) {
-        self.content().blobs.insert(digest.to_owned(), bytes);
-    }
-
-    /// Puts any bytes in as a manifest under a tag; answers their digest.
-    pub fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, bytes: Bytes) -> String {
-        store_manifest(&mut self.content(), repository, tag, media_type, bytes)
-    }
-
-    /// Lets a tag name another digest, there or not.
-    pub fn set_tag(&self, repository: &str, tag: &str, digest: &str) -> String {
-        self.content()
-            .tags
-            .insert((repository.to_owned(), tag.to_owned()), digest.to_owned());
-        self.reference(repository, tag)
-    }
-
-    /// Takes a tag away.
-    pub fn remove_tag(&self, repository: &str, tag: &str) {
-        self.content()
-            .tags
-            .remove(&(repository.to_owned(), tag.to_owned()));
-    }
-
-    /// Whom it lets in from now on. Tokens given out before are void.
-    pub fn set_auth(&self, auth: Auth) {
-        let mut content = self.content();
-        content.tokens.clear();
-        content.auth = auth;
-    }
-
-    /// Makes all tokens given out so far void.
-    pub fn revoke_tokens(&self) {
-        self.content().tokens.clear();
-    }
-
-    /// How many tokens were given out.
-    pub fn tokens_given(&self) -> u64 {
-        self.state.tokens_given.load(Ordering::SeqCst)
-    }
-
-    /// Rules, hooks and what was seen.
-    pub fn faults(&self) -> &Faults {
-        &self.state.faults
-    }
-
-    /// How many requests that `what` means were seen so far.
-    pub fn count(&self, what: &Match) -> usize {
-        self.state.faults.count(what)
-    }
-
-    /// Refuses connections from now on, and ends the present ones. Content stays.
-    pub fn stop(&self) {
-        self.server.cut();
-        self.server.stop();
-    }
-
-    /// Accepts connections again, on the same port.
-    pub async fn start_again(&self) -> Result<()> {
-        self.server.start_again().await
-    }
-
-    fn content(&self) -> MutexGuard<'_, Content> {
-        self.state.content.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for TestRegistry {
-    fn drop(&mut self) {
-        self.server.stop();
-    }
-}
-
-fn store_manifest(
-    content: &mut Content,
-    repository: &str,
-    tag: &str,
-    media_type: &str,
-    bytes: Bytes,
-) -> String {
-    let digest = sha256(&bytes);
-    let stored = Arc::new(Stored {
-        media_type: media_type.to_owned(),
-        bytes,
-    });
-    content
-        .manifests
-        .insert((repository.to_owned(), digest.clone()), stored);
-    if !tag.contains(':') {
-        content
-            .tags
-            .insert((repository.to_owned(), tag.to_owned()), digest.clone());
-    }
-    digest
-}
-
-async fn answer(
-    state: Arc<State>,
-    request: Request<Incoming>,
-    connection: Arc<Connection>,
-) -> Result<Response<Body>, Broken> {
-    let (parts, body) = request.into_parts();
-    let mut seen = state.faults.note(&parts);
-    let due = state.faults.due(&seen);
-    if let Some(answer) = strike(&due, &connection).await? {
-        state.faults.answered(&mut seen, answer.status());
-        return Ok(answer);
-    }
-    state.faults.run_before(&seen).await;
-    let body = collect(body).await?;
-    let response = state.respond(&parts, body)?;
-    state.faults.answered(&mut seen, response.status());
-    state.faults.run_after(&seen).await;
-    spoil(&due, response.map(full), &connection)
-}
-
 type Answer = Result<Response<Bytes>, Broken>;
 
 impl State {
-    fn respond(&self, parts: &Parts, body: Bytes) -> Answer {
+    pub(super) fn respond(&self, parts: &Parts, body: Bytes) -> Answer {
         let path = parts.uri.path();
         if path == "/token" {
             return self.token(parts);
@@ -508,11 +275,9 @@ impl State {
             })
         };
         let found: Vec<Value> = content.manifests.iter().filter_map(of_subject).collect();
-        let index = json!({ "schemaVersion": 2, "mediaType": crate::image::OCI_INDEX, "manifests": found });
+        let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found });
         let mut answer = json_answer(&index)?;
-        answer
-            .headers_mut()
-            .insert(CONTENT_TYPE, crate::image::OCI_INDEX.parse()?);
+        answer.headers_mut().insert(CONTENT_TYPE, OCI_INDEX.parse()?);
         Ok(answer)
     }
 }
@@ -571,4 +336,28 @@ fn error(status: StatusCode, code: &str) -> Answer {
     let mut answer = json_answer(&body)?;
     *answer.status_mut() = status;
     Ok(answer)
+}
+
+/// Keeps a manifest under its digest, and lets the tag (if it is none of a digest's form) name it.
+pub(super) fn store_manifest(
+    content: &mut Content,
+    repository: &str,
+    tag: &str,
+    media_type: &str,
+    bytes: Bytes,
+) -> String {
+    let digest = sha256(&bytes);
+    let stored = Arc::new(Stored {
+        media_type: media_type.to_owned(),
+        bytes,
+    });
+    content
+        .manifests
+        .insert((repository.to_owned(), digest.clone()), stored);
+    if !tag.contains(':') {
+        content
+            .tags
+            .insert((repository.to_owned(), tag.to_owned()), digest.clone());
+    }
+    digest
 }
