@@ -8,6 +8,7 @@
 mod crds;
 mod packages;
 mod rights;
+mod world;
 
 use anyhow::Result;
 use testkit::{ControlPlane, ControlPlaneOptions};
