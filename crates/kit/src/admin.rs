@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -27,24 +27,27 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct AdminArgs {
     /// Address for /metrics. Port 0 takes a free one.
-    #[arg(
-        long,
-        env = "METRICS_BIND_ADDRESS",
-        default_value = "0.0.0.0:8080",
-        value_name = "ADDRESS"
-    )]
+    #[arg(long, env = "METRICS_BIND_ADDRESS", default_value = ":8080")]
+    #[arg(value_name = "ADDRESS", value_parser = address)]
     pub metrics_bind_address: SocketAddr,
     /// Address for /livez, /readyz and /log. May be the same as that for metrics.
-    #[arg(
-        long,
-        env = "HEALTH_PROBE_BIND_ADDRESS",
-        default_value = "0.0.0.0:8081",
-        value_name = "ADDRESS"
-    )]
+    #[arg(long, env = "HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081")]
+    #[arg(value_name = "ADDRESS", value_parser = address)]
     pub health_probe_bind_address: SocketAddr,
     /// Write the addresses that were taken to this file, as lines `metrics=…` and `probes=…`.
     #[arg(long, value_name = "PATH")]
     pub bound_addresses_file: Option<PathBuf>,
+}
+
+/// Reads `host:port` with a numeric host, or `:port` for all addresses of the machine.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let full = if text.starts_with(':') {
+        format!("[::]{text}")
+    } else {
+        text.to_owned()
+    };
+    full.parse()
+        .map_err(|_| format!("{text:?} is not an address; write for example :8080 or 127.0.0.1:8080"))
 }
 
 /// Why the server does not run.
@@ -153,7 +156,14 @@ async fn listen(address: SocketAddr, what: &'static str) -> Result<(TcpListener,
         what,
         source,
     };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = match TcpListener::bind(address).await {
+        // All addresses of a machine without IPv6.
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    let listener = listener.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

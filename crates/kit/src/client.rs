@@ -267,3 +267,96 @@ fn is_watch(request: &Request<Body>) -> bool {
         .split('&')
         .any(|pair| matches!(pair, "watch=true" | "watch=1" | "follow=true"))
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use http_body_util::Full;
+    use kube::config::Config;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn request(query: &str) -> Request<Body> {
+        Request::get(format!("/api/v1/things{query}"))
+            .body(Body::empty())
+            .unwrap()
+    }
+
+    /// A server that sends its head after `head`, and of its body one frame and then nothing more.
+    async fn ask(query: &str, head: Duration) -> Result<Response<AnswerBody>, BoxError> {
+        let server = tower::service_fn(move |_: Request<Body>| async move {
+            tokio::time::sleep(head).await;
+            let frame = Ok::<_, BoxError>(hyper::body::Frame::data(Bytes::from_static(b"x")));
+            let frames = futures::StreamExt::chain(stream::iter([frame]), stream::pending());
+            Ok::<_, BoxError>(Response::new(StreamBody::new(frames)))
+        });
+        Deadlines.layer(server).oneshot(request(query)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_come_is_an_error_for_all() {
+        for query in ["", "?watch=true"] {
+            let error = ask(query, HEADER_TIMEOUT + Duration::from_secs(1))
+                .await
+                .unwrap_err();
+            assert_eq!(error.to_string(), "the API server sent nothing for 30 s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stands_still_is_an_error_but_for_watches() {
+        let slow = HEADER_TIMEOUT - Duration::from_secs(1);
+        let body = ask("?limit=5", slow).await.unwrap().into_body();
+        assert!(body.collect().await.unwrap_err().is::<Stalled>());
+        let watch = ask("?limit=5&watch=true", slow).await.unwrap().into_body();
+        let hour = Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, watch.collect()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_whole_answer_passes() {
+        let server = tower::service_fn(async |_: Request<Body>| {
+            Ok::<_, BoxError>(Response::new(Full::new(Bytes::from_static(b"whole"))))
+        });
+        let answer = Deadlines.layer(server).oneshot(request("")).await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "whole");
+    }
+
+    #[tokio::test]
+    async fn says_in_a_sentence_what_is_wrong() {
+        let missing = ClientArgs {
+            kubeconfig: Some("/nowhere/config".into()),
+            ..ClientArgs::default()
+        };
+        let error = connect(&missing, "test").await.map(drop).unwrap_err();
+        let sentence = "the kubeconfig /nowhere/config cannot be used; check the path and its content";
+        assert_eq!(error.to_string(), sentence);
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let config = format!(
+            r#"{{"apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{{"name": "c", "cluster": {{"server": "http://{port}"}}}}],
+            "contexts": [{{"name": "c", "context": {{"cluster": "c", "user": "u"}}}}],
+            "users": [{{"name": "u", "user": {{}}}}]}}"#
+        );
+        std::fs::write(&path, config).unwrap();
+        let dead = ClientArgs {
+            kubeconfig: Some(path),
+            ..ClientArgs::default()
+        };
+        let error = connect(&dead, "test").await.map(drop).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("the API server http://{port}/ does not answer (")),
+            "{error}"
+        );
+        let error = super::config(&dead, "bad\nagent").await.unwrap_err();
+        assert!(matches!(error, ClientError::UserAgent { .. }));
+        let config: Config = super::config(&dead, "good/1").await.unwrap();
+        assert!(!config.default_retry);
+    }
+}

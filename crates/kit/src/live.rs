@@ -238,6 +238,9 @@ impl<T> Live<T> {
 
     /// Waits until [`Live::ready`].
     pub async fn wait_ready(&self, timeout: Duration) -> Result<(), NotReady> {
+        if self.ready() {
+            return Ok(());
+        }
         let mut phases = self.phases();
         // The sender lives as long as `self`.
         let filled = phases.wait_for(|phase| matches!(phase, Phase::Synced | Phase::Absent));

@@ -298,7 +298,8 @@ where
             }
             match queue.take(Instant::now()) {
                 Ok(key) => {
-                    let span = tracing::info_span!("reconcile", controller, object = %key);
+                    // At the highest level, so that no filter takes the object out of a line.
+                    let span = tracing::error_span!("reconcile", controller, object = %key);
                     let work = reconcile(key.clone());
                     workers.spawn(
                         async move {

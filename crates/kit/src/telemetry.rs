@@ -85,6 +85,15 @@ impl LogFilter {
     }
 }
 
+#[cfg(test)]
+impl LogFilter {
+    /// A filter of nothing: it lives as long as the layer.
+    pub(crate) fn detached(filter: &str) -> (Self, reload::Layer<EnvFilter, Registry>) {
+        let (layer, handle) = reload::Layer::new(parse(filter).unwrap());
+        (Self { handle }, layer)
+    }
+}
+
 /// Sets up logs for this process. Once.
 pub fn init(args: &TelemetryArgs) -> Result<LogFilter, TelemetryError> {
     let filter = parse(if args.debug { "debug" } else { &args.log_level })?;
@@ -137,6 +146,15 @@ mod tests {
             parse(&"a".repeat(FILTER_BYTES + 1)),
             Err(TelemetryError::FilterTooLong)
         ));
+    }
+
+    #[test]
+    fn is_gone_with_its_subscriber() {
+        let (filter, layer) = LogFilter::detached("info");
+        filter.set("warn").unwrap();
+        assert!(filter.get().unwrap().contains("warn"));
+        drop(layer);
+        assert!(matches!(filter.set("info"), Err(TelemetryError::Gone)));
     }
 
     #[test]

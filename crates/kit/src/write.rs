@@ -391,3 +391,6 @@ impl Writer {
         result
     }
 }
+
+#[cfg(test)]
+mod tests;

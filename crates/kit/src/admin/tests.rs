@@ -117,3 +117,39 @@ async fn goes_on_while_the_process_stops() {
     assert!(tasks.drain(std::time::Duration::from_secs(5)).await);
     assert_eq!(request(bound.probes, "GET", "/livez", "").await.0, 200);
 }
+
+#[test]
+fn reads_addresses() {
+    assert_eq!(address(":8080").unwrap().to_string(), "[::]:8080");
+    assert_eq!(address("127.0.0.1:0").unwrap().to_string(), "127.0.0.1:0");
+    for bad in ["", "8080", "localhost:80", ":x", ":99999"] {
+        assert!(address(bad).is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn changes_the_log_filter() {
+    let (filter, _layer) = LogFilter::detached("info");
+    let tasks = Tasks::new(CancellationToken::new());
+    let admin = Admin {
+        log: Some(filter),
+        ..admin()
+    };
+    let bound = admin
+        .serve(&args("127.0.0.1:0", "127.0.0.1:0", None), &tasks)
+        .await
+        .unwrap();
+    assert_eq!(
+        request(bound.probes, "PUT", "/log", "debug,kube=warn").await.0,
+        200
+    );
+    assert!(
+        request(bound.probes, "GET", "/log", "")
+            .await
+            .1
+            .contains("kube=warn")
+    );
+    let (status, words) = request(bound.probes, "PUT", "/log", "kube=loud").await;
+    assert_eq!(status, 400);
+    assert!(words.contains("is not a log filter"), "{words}");
+}

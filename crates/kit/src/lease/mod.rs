@@ -325,26 +325,22 @@ impl Election {
     }
 
     async fn release(&mut self) {
-        let Some(object) = self
-            .elector
-            .is_leading()
-            .then_some(self.object.as_ref())
-            .flatten()
-        else {
+        let Some(object) = self.elector.is_leading().then(|| self.object.take()).flatten() else {
             return;
         };
-        let mut lease = object.clone();
-        if let Some(spec) = &mut lease.spec {
-            // As client-go does it: an empty holder may be followed at once.
-            spec.holder_identity = Some(String::new());
-            spec.lease_duration_seconds = Some(1);
-            spec.renew_time = Some(MicroTime(Timestamp::now()));
-        }
         let name = format!("{}/{}", self.namespace, self.name);
-        match self
-            .bounded(self.api.replace(&self.name, &PostParams::default(), &lease))
-            .await
-        {
+        let outcome = match self.replace_by_nobody(object).await {
+            // A renewal was under way when the stop came: look once more.
+            Outcome::Conflict => match self.bounded(self.api.get(&self.name)).await {
+                Outcome::Done(lease) if record(&lease).holder.as_deref() == Some(self.elector.me()) => {
+                    self.replace_by_nobody(*lease).await
+                }
+                Outcome::Done(_) => Outcome::Conflict,
+                other => other,
+            },
+            outcome => outcome,
+        };
+        match outcome {
             Outcome::Done(_) => tracing::info!(lease = %name, "lease freed"),
             Outcome::Absent | Outcome::Conflict => {
                 tracing::warn!(lease = %name, "lease is somebody else's already");
@@ -353,6 +349,17 @@ impl Election {
                 tracing::warn!(lease = %name, %why, "lease could not be freed; it expires by itself");
             }
         }
+    }
+
+    async fn replace_by_nobody(&self, mut lease: Lease) -> Outcome {
+        if let Some(spec) = &mut lease.spec {
+            // As client-go does it: an empty holder may be followed at once.
+            spec.holder_identity = Some(String::new());
+            spec.lease_duration_seconds = Some(1);
+            spec.renew_time = Some(MicroTime(Timestamp::now()));
+        }
+        self.bounded(self.api.replace(&self.name, &PostParams::default(), &lease))
+            .await
     }
 
     /// Bounded by the deadline too: a leader must learn in time that it is none.

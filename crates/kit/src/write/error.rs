@@ -181,6 +181,10 @@ pub(super) fn refused(
         405 => WriteError::NotServed { resource, version },
         409 if refusal.reason == "AlreadyExists" => WriteError::AlreadyExists { target, refusal },
         409 => WriteError::Conflict { target, refusal },
+        // The uid of a patch is a condition for us; for the server it changes a field that cannot change.
+        422 if refusal.causes.iter().any(|cause| cause.field == "metadata.uid") => {
+            WriteError::Conflict { target, refusal }
+        }
         400 | 422 => WriteError::Invalid { target, refusal },
         401 | 403 => WriteError::Forbidden { target, refusal },
         413 => WriteError::TooLarge { target, refusal },
@@ -194,5 +198,81 @@ pub(super) fn refused(
             code,
             refusal,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Cause;
+
+    fn answer(code: u16, refusal: Refusal) -> WriteError {
+        let target = Target::cluster(Resource::new("example.org", "v1", "things", "Thing"), "a");
+        refused(
+            &target,
+            StatusCode::from_u16(code).unwrap(),
+            refusal,
+            Some(Duration::from_secs(7)),
+        )
+    }
+
+    #[test]
+    fn tells_refusals_apart() {
+        let says = |reason: &str| Refusal {
+            reason: reason.into(),
+            names_object: true,
+            ..Refusal::default()
+        };
+        for (code, refusal, reason, transient) in [
+            (404, says("NotFound"), "NotFound", false),
+            (404, Refusal::default(), "NotServed", false),
+            (409, says("AlreadyExists"), "AlreadyExists", false),
+            (409, says("Conflict"), "Conflict", false),
+            (422, says("Invalid"), "Invalid", false),
+            (400, says("BadRequest"), "Invalid", false),
+            (403, says("Forbidden"), "Forbidden", false),
+            (413, says(""), "TooLarge", false),
+            (429, says("TooManyRequests"), "TooManyRequests", true),
+            (500, says("InternalError"), "Unavailable", true),
+            (504, says("Timeout"), "Unavailable", true),
+            (418, says(""), "Other", false),
+        ] {
+            let error = answer(code, refusal);
+            assert_eq!(
+                (error.reason(), error.is_transient()),
+                (reason, transient),
+                "{code}"
+            );
+            assert_eq!(error.retry_after().is_some(), code == 429);
+        }
+    }
+
+    #[test]
+    fn another_uid_is_a_conflict() {
+        let cause = Cause {
+            field: "metadata.uid".into(),
+            ..Cause::default()
+        };
+        let refusal = Refusal {
+            causes: vec![cause],
+            names_object: true,
+            ..Refusal::default()
+        };
+        assert_eq!(answer(422, refusal).reason(), "Conflict");
+    }
+
+    #[test]
+    fn knows_webhooks_without_dry_run() {
+        let message = "admission webhook \"x\" does not support dry run".to_owned();
+        assert!(
+            answer(
+                400,
+                Refusal {
+                    message,
+                    ..Refusal::default()
+                }
+            )
+            .is_dry_run_unsupported()
+        );
     }
 }
