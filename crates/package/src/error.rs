@@ -181,6 +181,29 @@ pub enum Error {
 }
 
 impl Error {
+    /// The documents that the error is about, as far as it is about documents.
+    pub fn documents(&self) -> Vec<u32> {
+        match self {
+            Self::DocumentTooLarge { document, .. }
+            | Self::NotUtf8 { document, .. }
+            | Self::Separator { document, .. }
+            | Self::Yaml { document, .. }
+            | Self::NotAnObject { document, .. }
+            | Self::MissingType { document, .. }
+            | Self::UnknownKind { document, .. }
+            | Self::Field { document, .. }
+            | Self::WrongKind { document, .. }
+            | Self::Constraint { document, .. }
+            | Self::Dependency { document, .. } => vec![*document],
+            Self::Duplicate { first, second, .. } => vec![*first, *second],
+            Self::NotOneMeta { documents } => documents.clone(),
+            Self::NotAllowed { objects, .. } => objects.iter().map(|warning| warning.document).collect(),
+            Self::Layer(_) | Self::Io(_) | Self::Sink(_) | Self::TooLarge | Self::TooManyDocuments => {
+                Vec::new()
+            }
+        }
+    }
+
     /// The error behind a failed read: a [`LayerError`] that had to pass through [`io::Error`] comes out
     /// again.
     pub(crate) fn reading(error: io::Error) -> Self {

@@ -30,6 +30,8 @@ pub enum WarningKind {
     ReservedKey,
     /// A label or annotation of the package's metadata is one that no API server takes; it is dropped.
     InvalidKey,
+    /// A dependency that can't be resolved as it is written.
+    Dependency,
 }
 
 impl fmt::Display for Warning {

@@ -44,6 +44,26 @@ pub fn from_yaml(text: &str) -> Result<Value, YamlError> {
     Ok(value)
 }
 
+/// Writes a value as YAML that every YAML reader understands alike: it is read back and compared.
+///
+/// # Errors
+/// If what is written does not read back as `value`.
+pub fn to_yaml(value: &Value) -> Result<String, YamlError> {
+    let failed = |message: String| YamlError { line: 1, message };
+    let text = serde_saphyr::to_string(value).map_err(|error| failed(shorten(&error.to_string())))?;
+    let text = if text.ends_with('\n') { text } else { text + "\n" };
+    // A line that looks like a separator would end the document for readers that split by line.
+    let split = text
+        .lines()
+        .any(|line| line.starts_with("---") || line.starts_with("..."));
+    if split || from_yaml(&text)? != *value {
+        return Err(failed(
+            "the written YAML does not read back as the same object".to_owned(),
+        ));
+    }
+    Ok(text)
+}
+
 fn describe(error: &serde_saphyr::Error) -> YamlError {
     let line = error.location().map_or(1, |location| location.line().max(1));
     YamlError {

@@ -15,7 +15,7 @@ use crate::limits::{MAX_LAYER_BYTES, MAX_TAR_ENTRIES, MAX_TAR_HEADER_BYTES};
 use crate::text::shorten;
 
 /// One entry of a tar: what its headers say.
-pub(super) struct Item {
+pub(crate) struct Item {
     /// Path as written.
     path: String,
     /// Components of the path without `.`; `None` if one is `..`.
@@ -23,11 +23,13 @@ pub(super) struct Item {
     /// What the entry is; `None` for a regular file.
     odd: Option<&'static str>,
     size: u64,
+    /// What a link points to, as written.
+    target: Option<String>,
 }
 
 impl Item {
     /// Path in the image, without a slash in front.
-    pub(super) fn clean(&self) -> Result<String, LayerError> {
+    pub(crate) fn clean(&self) -> Result<String, LayerError> {
         let components = self
             .components
             .as_ref()
@@ -35,19 +37,42 @@ impl Item {
         Ok(components.join("/"))
     }
 
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         shorten(&self.path)
     }
 
-    pub(super) fn is_absolute(&self) -> bool {
+    pub(crate) fn is_absolute(&self) -> bool {
         self.path.starts_with('/')
     }
 
-    pub(super) fn is_folder(&self) -> bool {
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Path in the tar that a link leads to, if it stays inside.
+    pub(crate) fn link(&self) -> Option<String> {
+        let target = self.target.as_ref()?;
+        let mut at: Vec<&str> = Vec::new();
+        // Symbolic links start in their own folder, hard links at the root.
+        if self.odd == Some(SYMBOLIC) && !target.starts_with('/') {
+            let own = self.components.as_ref()?;
+            at.extend(own.iter().take(own.len().saturating_sub(1)).map(String::as_str));
+        }
+        for part in target.split('/').filter(|part| !part.is_empty() && *part != ".") {
+            if part == ".." {
+                at.pop()?;
+            } else {
+                at.push(part);
+            }
+        }
+        Some(at.join("/"))
+    }
+
+    pub(crate) fn is_folder(&self) -> bool {
         self.odd == Some(FOLDER)
     }
 
-    pub(super) fn is_package(&self) -> bool {
+    pub(crate) fn is_package(&self) -> bool {
         self.components
             .as_ref()
             .and_then(|all| all.last())
@@ -55,7 +80,7 @@ impl Item {
     }
 
     /// Hands the entry's content to `use_file`, if it is a regular file.
-    pub(super) fn open<T>(
+    pub(crate) fn open<T>(
         &self,
         content: &mut dyn Read,
         use_file: impl FnOnce(&mut dyn BufRead) -> Result<T, Error>,
@@ -78,9 +103,10 @@ impl Item {
 }
 
 const FOLDER: &str = "a folder";
+const SYMBOLIC: &str = "a symbolic link";
 
 /// Finds the package file in the layer annotated as the package.
-pub(super) fn annotated<T>(
+pub(crate) fn annotated<T>(
     layer: impl BufRead,
     diff_id: Option<Digest>,
     use_file: impl FnOnce(&mut dyn BufRead) -> Result<T, Error>,
@@ -118,7 +144,7 @@ pub(super) fn annotated<T>(
 }
 
 /// Visits all entries of a tar and reads it to its end. Returns how many bytes it inflated to.
-pub(super) fn walk(
+pub(crate) fn walk(
     inflated: Inflated<'_>,
     entries_left: &mut usize,
     mut visit: impl FnMut(&Item, &mut dyn Read) -> Result<(), Error>,
@@ -153,6 +179,7 @@ fn reading(error: io::Error) -> Error {
 #[derive(Default)]
 struct Extended {
     path: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
     size: Option<u64>,
     sparse: bool,
 }
@@ -162,13 +189,8 @@ impl Extended {
     fn take(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<bool, Error> {
         let kind = entry.header().entry_type();
         match kind {
-            EntryType::GNULongName => {
-                let mut name = body(entry)?;
-                if let Some(end) = name.iter().position(|byte| *byte == 0) {
-                    name.truncate(end);
-                }
-                self.path = Some(name);
-            }
+            EntryType::GNULongName => self.path = Some(name(entry)?),
+            EntryType::GNULongLink => self.target = Some(name(entry)?),
             EntryType::XHeader => {
                 let records = body(entry)?;
                 for record in tar::PaxExtensions::new(&records) {
@@ -176,6 +198,7 @@ impl Extended {
                     let value = record.value_bytes();
                     match record.key_bytes() {
                         b"path" => self.path = Some(value.to_vec()),
+                        b"linkpath" => self.target = Some(value.to_vec()),
                         b"size" => {
                             let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                             self.size = Some(size.ok_or(LayerError::Header)?);
@@ -185,8 +208,8 @@ impl Extended {
                     }
                 }
             }
-            // Targets of links and global records say nothing that is used here.
-            EntryType::GNULongLink | EntryType::XGlobalHeader => {
+            // Global records say nothing that is used here.
+            EntryType::XGlobalHeader => {
                 body(entry)?;
             }
             _ => return Ok(false),
@@ -207,7 +230,7 @@ impl Extended {
             EntryType::Regular | EntryType::Continuous if path.ends_with('/') => Some(FOLDER),
             EntryType::Regular | EntryType::Continuous => None,
             EntryType::Link => Some("a hard link"),
-            EntryType::Symlink => Some("a symbolic link"),
+            EntryType::Symlink => Some(SYMBOLIC),
             EntryType::Char | EntryType::Block => Some("a device"),
             EntryType::Directory => Some(FOLDER),
             EntryType::Fifo => Some("a named pipe"),
@@ -215,11 +238,19 @@ impl Extended {
             _ => Some("of an unknown type"),
         };
         let components = components(&path);
+        let is_link = matches!(header.entry_type(), EntryType::Link | EntryType::Symlink);
+        let target = self
+            .target
+            .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
+        let target = target
+            .filter(|_| is_link)
+            .map(|target| String::from_utf8_lossy(&target).into_owned());
         Ok(Item {
             path,
             components,
             odd,
             size,
+            target,
         })
     }
 }
@@ -229,6 +260,15 @@ fn components(path: &str) -> Option<Vec<String>> {
     parts
         .map(|part| (part != "..").then(|| part.to_owned()))
         .collect()
+}
+
+/// The content of an entry that is a long name, up to the zero that ends it.
+fn name(entry: &mut tar::Entry<'_, impl Read>) -> Result<Vec<u8>, Error> {
+    let mut name = body(entry)?;
+    if let Some(end) = name.iter().position(|byte| *byte == 0) {
+        name.truncate(end);
+    }
+    Ok(name)
 }
 
 /// The whole content of an extension entry.

@@ -11,7 +11,7 @@ use oci::{Digest, Digester};
 use super::LayerError;
 use crate::limits::{MAX_RATIO, MAX_ZSTD_WINDOW_LOG, RATIO_FREE_BYTES};
 
-const GZIP: &[u8] = &[0x1f, 0x8b];
+pub(crate) const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// A failure of what brings the layer (a disk), as opposed to a fault of the layer.
@@ -20,7 +20,7 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 pub(crate) struct SourceFailed(#[source] pub(crate) io::Error);
 
 /// The inflated bytes of a layer. Errors are [`LayerError`] or [`SourceFailed`], inside of [`io::Error`].
-pub(super) struct Inflated<'a> {
+pub(crate) struct Inflated<'a> {
     decoder: Box<dyn Read + 'a>,
     consumed: Rc<Cell<u64>>,
     produced: u64,
@@ -30,7 +30,7 @@ pub(super) struct Inflated<'a> {
 
 impl<'a> Inflated<'a> {
     /// Inflates `reader` to at most `most` bytes.
-    pub(super) fn new(
+    pub(crate) fn new(
         reader: impl BufRead + 'a,
         most: u64,
         diff_id: Option<Digest>,
@@ -65,7 +65,7 @@ impl<'a> Inflated<'a> {
     }
 
     /// Reads what is left, so that the end of the compressed data is checked too, and compares the digest.
-    pub(super) fn finish(mut self) -> Result<u64, io::Error> {
+    pub(crate) fn finish(mut self) -> Result<u64, io::Error> {
         io::copy(&mut self, &mut io::sink())?;
         if let Some((digester, wanted)) = self.hash {
             let found = digester.finish();

@@ -2,14 +2,14 @@
 
 mod entries;
 mod flatten;
-mod inflate;
+pub(crate) mod inflate;
 
 pub(crate) use inflate::SourceFailed;
 
 use std::io::{BufRead, BufReader, Read};
 
 use crate::error::Error;
-use crate::limits::{MAX_LAYERS, MAX_TAR_ENTRIES, MAX_TAR_HEADER_BYTES};
+use crate::limits::{MAX_IMAGE_BYTES, MAX_LAYERS, MAX_TAR_ENTRIES, MAX_TAR_HEADER_BYTES};
 use crate::parse::{Options, Parsed, parse};
 use crate::sink::Sink;
 
@@ -94,6 +94,30 @@ pub enum LayerError {
 /// errors of [`parse`]. What the sink got is then void.
 pub fn read<R: Read>(content: Content<R>, sink: &mut dyn Sink, options: &Options) -> Result<Parsed, Error> {
     find(content, |file| parse(file, sink, options))
+}
+
+/// Visits the entries of a tar that is not a layer, compressed or not.
+pub(crate) fn walk_plain(
+    reader: impl BufRead,
+    visit: impl FnMut(&entries::Item, &mut dyn Read) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let inflated = inflate::Inflated::new(reader, MAX_IMAGE_BYTES, None).map_err(Error::reading)?;
+    let mut entries_left = MAX_TAR_ENTRIES;
+    entries::walk(inflated, &mut entries_left, visit).map(|_| ())
+}
+
+/// The SHA-256 digest of what `bytes` inflates to.
+pub(crate) fn inflated_digest(bytes: &[u8]) -> Result<oci::Digest, Error> {
+    let mut inflated = inflate::Inflated::new(bytes, MAX_IMAGE_BYTES, None).map_err(Error::reading)?;
+    let mut digester = oci::Digester::new(oci::Algorithm::Sha256);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = inflated.read(&mut buffer).map_err(Error::reading)?;
+        match buffer.get(..read) {
+            Some([]) | None => return Ok(digester.finish()),
+            Some(bytes) => digester.update(bytes),
+        }
+    }
 }
 
 /// Finds `package.yaml` and hands it to `use_file`, which must read it to its end.
