@@ -3,7 +3,7 @@
 //! | to … | use |
 //! |---|---|
 //! | connect | [`client`] |
-//! | write | [`write`], which asks the [`fence`] |
+//! | write | [`mod@write`], which asks the [`fence`] |
 //! | read | [`read`] for one object, [`watch`] and [`live`] for what changes |
 //! | decide what to do next | [`queue`], [`backoff`], [`clock`] |
 //! | do what keeps a core busy | [`work`] |
