@@ -58,6 +58,11 @@ async fn refused(kind: &str, rest: Value) -> Result<String> {
     }
 }
 
+/// A reference to a runtime config as the API server completes it.
+fn runtime_config(name: &str) -> Value {
+    json!({ "apiVersion": "pkg.crossplane.io/v1beta1", "kind": "DeploymentRuntimeConfig", "name": name })
+}
+
 #[test]
 fn all_nine_are_served_and_nothing_else_of_the_group() -> Result<()> {
     run(async {
@@ -179,7 +184,7 @@ fn packages_get_their_defaults() -> Result<()> {
                 "ignoreCrossplaneConstraints": false,
                 "skipDependencyResolution": false,
             });
-            let runtime = json!({ "apiVersion": "pkg.crossplane.io/v1beta1", "kind": "DeploymentRuntimeConfig", "name": "default" });
+            let runtime = runtime_config("default");
             if kind != "Configuration" {
                 expected["runtimeConfigRef"] = runtime.clone();
             }
@@ -272,8 +277,7 @@ fn image_configs_are_defaulted_and_refused() -> Result<()> {
             spec["verification"]["cosign"]["authorities"][0]["key"]["hashAlgorithm"],
             "sha256"
         );
-        let runtime = json!({ "apiVersion": "pkg.crossplane.io/v1beta1", "kind": "DeploymentRuntimeConfig", "name": "x" });
-        assert_eq!(spec["runtime"]["configRef"], runtime);
+        assert_eq!(spec["runtime"]["configRef"], runtime_config("x"));
 
         let matched = json!([{ "prefix": "a" }]);
         let message = refused("ImageConfig", json!({ "spec": { "matchImages": [] } })).await?;
@@ -353,10 +357,12 @@ fn categories_list_all_kinds_and_columns_show_what_matters() -> Result<()> {
             package
                 .create(&PostParams::default(), &serde_json::from_value(object)?)
                 .await?;
-            let status = json!({ "status": { "conditions": [
-                { "type": "Installed", "status": "True", "reason": "R", "lastTransitionTime": "2026-01-01T00:00:00Z" },
-                { "type": "Healthy", "status": "Unknown", "reason": "R", "lastTransitionTime": "2026-01-01T00:00:00Z" },
-            ] } });
+            let condition = |kind: &str, status: &str| {
+                let since = "2026-01-01T00:00:00Z";
+                json!({ "type": kind, "status": status, "reason": "R", "lastTransitionTime": since })
+            };
+            let conditions = [condition("Installed", "True"), condition("Healthy", "Unknown")];
+            let status = json!({ "status": { "conditions": conditions } });
             package
                 .patch_status(&name, &PatchParams::default(), &Patch::Merge(status))
                 .await?;

@@ -1,11 +1,12 @@
 //! End-to-end tests on a real API server and real registries.
 //!
-//! Tests that only speak to the API server share one control plane; they use names of their own. What stops or
-//! freezes something has its own.
+//! Tests that only speak to the API server share one control plane; they use names of their own. What stops
+//! or freezes something has its own.
 
 #![allow(missing_docs)]
 
 mod crds;
+mod install;
 mod packages;
 mod rights;
 mod world;

@@ -28,7 +28,8 @@ impl Corpus {
         }
     }
 
-    /// The corpus at `path`: a folder, or an archive that `tar` can unpack. It is unpacked once, into the cache.
+    /// The corpus at `path`: a folder, or an archive that `tar` can unpack. It is unpacked once, into the
+    /// cache.
     pub fn open(path: &Path) -> Result<Self> {
         let folder = if path.is_dir() {
             path.to_path_buf()

@@ -7,7 +7,8 @@ use crate::corpus::Corpus;
 use crate::image::{Blob, Image};
 use crate::synthetic;
 
-/// Size of a fixture's CRDs unless [`PackageFixture::crd_bytes`] says otherwise: small, so that tests are fast.
+/// Size of a fixture's CRDs unless [`PackageFixture::crd_bytes`] says otherwise: small, so that tests are
+/// fast.
 const SMALL: usize = 2_000;
 
 /// Builds the image of a package, step by step.
@@ -69,7 +70,8 @@ impl PackageFixture {
         self
     }
 
-    /// An annotation of the metadata object. Packages that differ only here have different digests and equal content.
+    /// An annotation of the metadata object. Packages that differ only here have different digests and equal
+    /// content.
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.to_owned(), json!(value));
         self
@@ -108,13 +110,15 @@ impl PackageFixture {
         self
     }
 
-    /// About how long the YAML of each CRD added by [`Self::crd`] and [`Self::crds`] is; real ones have 50,000 bytes.
+    /// About how long the YAML of each CRD added by [`Self::crd`] and [`Self::crds`] is; real ones have
+    /// 50,000 bytes.
     pub fn crd_bytes(mut self, bytes: usize) -> Self {
         self.crd_bytes = bytes;
         self
     }
 
-    /// Changes the content of every CRD added by [`Self::crd`] and [`Self::crds`], as a new version of a package does.
+    /// Changes the content of every CRD added by [`Self::crd`] and [`Self::crds`], as a new version of a
+    /// package does.
     pub fn version_label(mut self, version: &str) -> Self {
         self.version_label = Some(version.to_owned());
         self

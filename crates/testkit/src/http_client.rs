@@ -1,4 +1,5 @@
-//! The smallest HTTP/1.1 client that does: for pushing fixtures, probing, and the far side of the fault proxy.
+//! The smallest HTTP/1.1 client that does: for pushing fixtures, probing, and the far side of the fault
+//! proxy.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

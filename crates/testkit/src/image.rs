@@ -173,8 +173,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// A Docker v2s2 image of these layers, as the reference's tools push it: annotations in the manifest, labels in
-    /// the config.
+    /// A Docker v2s2 image of these layers, as the reference's tools push it: annotations in the manifest,
+    /// labels in the config.
     pub fn docker(layers: Vec<Blob>) -> Result<Self> {
         Self::assemble(layers, DOCKER_MANIFEST, DOCKER_CONFIG)
     }

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 use crate::fault::{Faults, Match, Seen, Verdict};
 use crate::process::{Killer, Process};
 
-/// Kills a process when the n-th of certain requests passes a proxy, just before or just after it takes effect.
+/// Kills a process when the n-th of certain requests passes a proxy, just before or just after it takes
+/// effect.
 ///
-/// Set first, armed with the process afterwards: the requests of its start count too. A request that is due waits
-/// until the switch is armed.
+/// Set first, armed with the process afterwards: the requests of its start count too. A request that is due
+/// waits until the switch is armed.
 #[derive(Clone)]
 pub struct KillSwitch {
     target: Arc<watch::Sender<Option<Killer>>>,
@@ -29,7 +30,8 @@ impl KillSwitch {
         switch
     }
 
-    /// Kills after the `n`-th request (from 1) that `when` means was answered by the server; the answer is lost.
+    /// Kills after the `n`-th request (from 1) that `when` means was answered by the server; the answer is
+    /// lost.
     pub fn after(faults: &Faults, when: Match, n: u64) -> Self {
         let switch = Self::new();
         let hook = switch.clone();

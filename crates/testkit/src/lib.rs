@@ -1,12 +1,13 @@
-//! What the tests, the demo and the benchmarks stand on: real etcd, kube-apiserver and kube-controller-manager, real
-//! registries, a fault proxy between any two of them, the operator as a child process, and packages to install.
+//! What the tests, the demo and the benchmarks stand on: real etcd, kube-apiserver and
+//! kube-controller-manager, real registries, a fault proxy between any two of them, the operator as a child
+//! process, and packages to install.
 //!
 //! Rules of the house:
 //!
-//! - Run the body of a test by [`run`]: servers, clients and control planes then share one runtime that outlives every
-//!   single test, so that tests can share them.
-//! - Everything listens on 127.0.0.1 only. Children are stopped by handle; those of a process that dies are killed by
-//!   the kernel, and its scratch folder is removed. `GANTRY_KEEP=1` keeps the folder to look at.
+//! - Run the body of a test by [`run`]: servers, clients and control planes then share one runtime that
+//!   outlives every single test, so that tests can share them.
+//! - Everything listens on 127.0.0.1 only. Children are stopped by handle; those of a process that dies are
+//!   killed by the kernel, and its scratch folder is removed. `GANTRY_KEEP=1` keeps the folder to look at.
 //! - What is missing (a tool, a file) is an error with a sentence, never a skipped test.
 
 pub mod control_plane;

@@ -23,8 +23,8 @@ pub struct Malformed {
     pub image: Image,
 }
 
-/// One package per way to be malformed that needs no help of the registry. All are Providers but for what is wrong.
-/// Making them takes a second or two (the bombs).
+/// One package per way to be malformed that needs no help of the registry. All are Providers but for what is
+/// wrong. Making them takes a second or two (the bombs).
 pub fn all() -> Result<Vec<Malformed>> {
     let good = PackageFixture::provider("malformed").crd("malformed.example.org", "Thing");
     let yaml = good.yaml()?;

@@ -15,9 +15,9 @@ use crate::port;
 use crate::process::{Process, Spec};
 
 /// The flag that says where `/livez` and `/readyz` are.
-pub const PROBE_FLAG: &str = "--health-probe-address";
+pub const PROBE_FLAG: &str = "--health-probe-bind-address";
 /// The flag that says where `/metrics` is.
-pub const METRICS_FLAG: &str = "--metrics-address";
+pub const METRICS_FLAG: &str = "--metrics-bind-address";
 /// The flag that names the folder of the content store.
 pub const STORE_FLAG: &str = "--cache-dir";
 
@@ -33,7 +33,8 @@ pub struct OperatorOptions {
     pub kubeconfig: PathBuf,
     /// Its namespace.
     pub namespace: String,
-    /// Folder of its content store; a fresh one by default. It may outlive the operator: give the same to the next.
+    /// Folder of its content store; a fresh one by default. It may outlive the operator: give the same to the
+    /// next.
     pub store: Option<PathBuf>,
     /// Further flags.
     pub args: Vec<String>,

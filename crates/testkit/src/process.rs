@@ -14,6 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How often a waiting test looks whether a child has ended.
 const POLL: Duration = Duration::from_millis(10);
+/// How long all threads may take to stand still after SIGSTOP: those in a system call finish it first.
+const STOPPED: Duration = Duration::from_secs(5);
 /// How much of the end of a log goes into an error message: enough for a panic and what came before it.
 const LOG_TAIL: u64 = 8 << 10;
 
@@ -92,8 +94,8 @@ impl Killer {
 
 type Order = (Command, mpsc::Sender<io::Result<Child>>);
 
-/// The thread that starts all children. The kernel sends the parent-death signal when the *thread* that started the
-/// child ends, and test threads end with their test.
+/// The thread that starts all children. The kernel sends the parent-death signal when the *thread* that
+/// started the child ends, and test threads end with their test.
 static SPAWNER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
     let (sender, orders) = mpsc::channel::<Order>();
     std::thread::Builder::new()
@@ -204,9 +206,21 @@ impl Process {
         Killer(self.child.clone())
     }
 
-    /// Freezes it (SIGSTOP): sockets stay open, nothing answers.
+    /// Freezes it (SIGSTOP): sockets stay open, nothing answers. It stands still when this returns.
     pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        // The signal reaches the threads one by one; until then they answer.
+        let deadline = Instant::now() + STOPPED;
+        while !self.all_threads_stopped()? {
+            if Instant::now() >= deadline {
+                bail!(
+                    "{} does not stand still {STOPPED:?} after SIGSTOP",
+                    self.spec.name
+                );
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Lets a frozen one go on (SIGCONT).
@@ -235,7 +249,8 @@ impl Process {
     pub fn cpu_seconds(&self) -> Result<f64> {
         let path = format!("/proc/{}/stat", self.pid());
         let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        // proc_pid_stat(5): the second field is the name in parentheses, utime and stime are fields 14 and 15.
+        // proc_pid_stat(5): the second field is the name in parentheses, utime and stime are fields 14 and
+        // 15.
         let ticks: Option<u64> = stat.rsplit_once(") ").and_then(|(_, rest)| {
             let mut fields = rest.split_whitespace().skip(11);
             Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
@@ -252,6 +267,22 @@ impl Process {
     /// The most resident memory it ever had (VmHWM), in bytes.
     pub fn vm_hwm(&self) -> Result<u64> {
         self.memory("VmHWM:")
+    }
+
+    fn all_threads_stopped(&self) -> Result<bool> {
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            // A thread may end meanwhile.
+            let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else {
+                continue;
+            };
+            if !stat
+                .rsplit_once(") ")
+                .is_some_and(|(_, state)| state.starts_with('T'))
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn memory(&self, field: &str) -> Result<u64> {

@@ -20,8 +20,8 @@ use crate::http_client::{Target, collect};
 use crate::pki::{Authority, client_config, server_config};
 use crate::serve::{Body, Broken, Connection, Handler, Server, full};
 
-/// An HTTP/1.1 proxy in front of one API server or registry. Every request is noted ([`Faults::seen`]), every rule
-/// applies ([`Faults::add`]), watches stream through.
+/// An HTTP/1.1 proxy in front of one API server or registry. Every request is noted ([`Faults::seen`]), every
+/// rule applies ([`Faults::add`]), watches stream through.
 ///
 /// Before an API server it ends TLS with a certificate of the same authority. Clients must use tokens
 /// ([`FaultProxy::kubeconfig`]): a client certificate does not pass.
@@ -140,7 +140,8 @@ impl FaultProxy {
         self.server.start_again().await
     }
 
-    /// Nothing gets through from now on, in either direction; connections stay open. A network that swallows packets.
+    /// Nothing gets through from now on, in either direction; connections stay open. A network that swallows
+    /// packets.
     pub fn freeze(&self) {
         self.frozen.send_replace(true);
     }

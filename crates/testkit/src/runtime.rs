@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use tokio::runtime::{Builder, Runtime};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    // Only one TLS provider is linked, but whoever asks first must find it installed. An error means that it is.
+    // Only one TLS provider is linked, but whoever asks first must find it installed. An error means that it
+    // is.
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .ok();
@@ -19,8 +20,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 
 /// Runs `future` to its end on the runtime that all tests of this process share.
 ///
-/// `#[tokio::test]` makes a runtime per test: what a shared control plane's client or an in-process server spawned
-/// would die with the test that came first.
+/// `#[tokio::test]` makes a runtime per test: what a shared control plane's client or an in-process server
+/// spawned would die with the test that came first.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }

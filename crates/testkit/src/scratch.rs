@@ -16,8 +16,8 @@ struct Root {
 
 static ROOT: LazyLock<Result<Root, String>> = LazyLock::new(|| root().map_err(|e| format!("{e:#}")));
 
-/// A fresh folder under this process's own; removed when the handle is dropped, at the latest soon after the process
-/// ended in whatever way. With `GANTRY_KEEP=1` in the environment all folders stay.
+/// A fresh folder under this process's own; removed when the handle is dropped, at the latest soon after the
+/// process ended in whatever way. With `GANTRY_KEEP=1` in the environment all folders stay.
 pub fn folder(label: &str) -> Result<TempDir> {
     let root = ROOT.as_ref().map_err(|e| anyhow!("{e}"))?;
     let mut folder = tempfile::Builder::new()
@@ -41,8 +41,9 @@ fn root() -> Result<Root> {
     if keep() {
         return Ok(Root { path, _pipe: None });
     }
-    // Statics are never dropped and a killed process drops nothing: a child that waits for the end of its input
-    // removes the folder then. It waits a moment first, for the kernel to have ended the other children.
+    // Statics are never dropped and a killed process drops nothing: a child that waits for the end of its
+    // input removes the folder then. It waits a moment first, for the kernel to have ended the other
+    // children.
     let mut janitor = Command::new("sh")
         .args(["-c", "cat >/dev/null; sleep 1; rm -rf -- \"$1\"", "janitor"])
         .arg(&path)

@@ -1,7 +1,7 @@
 //! The smallest HTTP/1.1 server that does: for the in-process registry and the near side of the fault proxy.
 //!
-//! It can be stopped and started on the same port, cut its connections, and hand a request's connection to whoever
-//! wants to reset it.
+//! It can be stopped and started on the same port, cut its connections, and hand a request's connection to
+//! whoever wants to reset it.
 
 use std::error::Error;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! Stand-ins, written by us and named as such, for the kinds that the reference's core defines: enough for packages
-//! that carry them to be installed. They keep unknown fields and do nothing.
+//! Stand-ins, written by us and named as such, for the kinds that the reference's core defines: enough for
+//! packages that carry them to be installed. They keep unknown fields and do nothing.
 
 use anyhow::{Context, Result};
 

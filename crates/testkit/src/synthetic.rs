@@ -8,11 +8,12 @@ use serde_json::{Map, Value, json};
 /// Properties of one level of a synthetic schema.
 const FIELDS: usize = 8;
 /// Description of every field: real ones are about this long.
-const DESCRIPTION: &str = "A made-up setting of a made-up service, described at the length that generated provider \
-    schemas usually have: what it does, which values it takes, when it is applied and what happens otherwise.";
+const DESCRIPTION: &str = "A made-up setting of a made-up service, described at the length that generated \
+    provider schemas usually have: what it does, which values it takes, when it is applied and what happens \
+    otherwise.";
 
-/// A CRD `<plural>.<group>` whose YAML is about `bytes` long (at least 1.5 KB). `version_label`, if given, goes into a
-/// label and a description: two CRDs that differ in it differ in content but not in fields.
+/// A CRD `<plural>.<group>` whose YAML is about `bytes` long (at least 1.5 KB). `version_label`, if given,
+/// goes into a label and a description: two CRDs that differ in it differ in content but not in fields.
 ///
 /// The plural is the lower-case kind plus `s`.
 pub fn crd(group: &str, kind: &str, bytes: usize, version_label: Option<&str>) -> Value {
@@ -52,6 +53,7 @@ fn sized(group: &str, kind: &str, fields: usize, version_label: Option<&str>) ->
             "properties": { "name": { "type": "string" } }, "default": { "name": "default" },
         }),
     );
+    let description = format!("{kind} is synthetic. {}", version_label.unwrap_or_default());
     let mut labels = Map::new();
     if let Some(version) = version_label {
         labels.insert("example.org/version".to_owned(), json!(version));
@@ -71,12 +73,15 @@ fn sized(group: &str, kind: &str, fields: usize, version_label: Option<&str>) ->
                 "name": "v1beta1", "served": true, "storage": true,
                 "subresources": { "status": {} },
                 "additionalPrinterColumns": [
-                    { "name": "READY", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status" },
+                    {
+                        "name": "READY", "type": "string",
+                        "jsonPath": ".status.conditions[?(@.type=='Ready')].status",
+                    },
                     { "name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp" },
                 ],
                 "schema": { "openAPIV3Schema": {
                     "type": "object",
-                    "description": format!("{kind} is synthetic. {}", version_label.unwrap_or_default()).trim(),
+                    "description": description.trim(),
                     "properties": {
                         "apiVersion": { "type": "string" }, "kind": { "type": "string" },
                         "metadata": { "type": "object" },

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Pause between two looks: short enough for figures to a tenth of a second, long enough to cost the machine nothing.
+/// Pause between two looks: short enough for figures to a tenth of a second, long enough to cost the machine
+/// nothing.
 pub const PAUSE: Duration = Duration::from_millis(100);
 
 /// Looks again and again until `look` answers `Some`.

@@ -134,8 +134,9 @@ pub struct World {
 }
 
 impl World {
-    /// Starts a world: control plane and registry side by side, the namespace, the rights of `deploy/rbac.yaml`, the
-    /// stand-ins, then the operator with the rights of its service account and no others. It brings its own CRDs.
+    /// Starts a world: control plane and registry side by side, the namespace, the rights of
+    /// `deploy/rbac.yaml`, the stand-ins, then the operator with the rights of its service account and no
+    /// others. It brings its own CRDs.
     pub async fn start(options: WorldOptions) -> Result<Self> {
         let (plane, registry) = tokio::try_join!(
             ControlPlane::start(options.control_plane.clone()),
@@ -191,7 +192,8 @@ impl World {
         self.operator.as_ref().context("this world has no operator")
     }
 
-    /// Puts another operator in the place of the present one, which is ended first; `None`: there is none then.
+    /// Puts another operator in the place of the present one, which is ended first; `None`: there is none
+    /// then.
     pub async fn replace_operator(&mut self, options: Option<OperatorOptions>) -> Result<()> {
         self.operator = None;
         if let Some(options) = options {

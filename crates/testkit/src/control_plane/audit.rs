@@ -35,7 +35,8 @@ pub struct AuditEvent {
     pub agent: String,
     /// Path and query.
     pub uri: String,
-    /// Plural with group, and subresource if any: `providers.pkg.crossplane.io/status`; empty for other paths.
+    /// Plural with group, and subresource if any: `providers.pkg.crossplane.io/status`; empty for other
+    /// paths.
     pub resource: String,
     /// Namespace, empty for cluster-scoped objects.
     pub namespace: String,

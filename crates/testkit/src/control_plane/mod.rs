@@ -24,7 +24,8 @@ pub(crate) use access::kubeconfig;
 pub use audit::{AuditEvent, AuditMark};
 pub use kubectl::Output;
 
-/// How long etcd and the API server may take to be ready: 3 s on an idle machine, ten times that on a busy one.
+/// How long etcd and the API server may take to be ready: 3 s on an idle machine, ten times that on a busy
+/// one.
 const READY: Duration = Duration::from_secs(40);
 /// How often a start is tried again when somebody took a port meanwhile.
 const STARTS: usize = 4;
@@ -36,7 +37,8 @@ const SERVICE_RANGE: &str = "10.96.0.0/16";
 pub struct ControlPlaneOptions {
     /// Whether requests are logged at level Metadata ([`ControlPlane::audit`]). On by default.
     pub audit: bool,
-    /// Whether kube-controller-manager runs (garbage collection by owner, default service accounts). On by default.
+    /// Whether kube-controller-manager runs (garbage collection by owner, default service accounts). On by
+    /// default.
     pub controller_manager: bool,
     /// Further flags of kube-apiserver.
     pub api_server_args: Vec<String>,

@@ -292,8 +292,8 @@ impl Faults {
         hooks.push((Moment::Before, when, Arc::new(hook)));
     }
 
-    /// Calls `hook` with each request that `when` means, after the other side answered it (its status is set) and
-    /// before the answer is passed on.
+    /// Calls `hook` with each request that `when` means, after the other side answered it (its status is set)
+    /// and before the answer is passed on.
     pub fn after<F>(&self, when: Match, hook: F)
     where
         F: Fn(Seen) -> BoxFuture<'static, Verdict> + Send + Sync + 'static,

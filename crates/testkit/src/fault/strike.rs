@@ -15,7 +15,8 @@ use crate::serve::{Body, Broken, Connection, full};
 /// How long a body pauses before it breaks off: what was sent before must have reached the other side.
 const FLUSH: Duration = Duration::from_millis(30);
 
-/// Lets the faults happen that come before a request is carried out. `Ok(Some)` is an answer instead of the real one.
+/// Lets the faults happen that come before a request is carried out. `Ok(Some)` is an answer instead of the
+/// real one.
 pub(crate) async fn strike(
     faults: &[Fault],
     connection: &Connection,

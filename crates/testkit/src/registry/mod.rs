@@ -1,4 +1,5 @@
-//! Registries: the real one (distribution) as a process, and one in this process whose every answer can be changed.
+//! Registries: the real one (distribution) as a process, and one in this process whose every answer can be
+//! changed.
 
 mod distribution;
 mod memory;

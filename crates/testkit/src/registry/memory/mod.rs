@@ -28,8 +28,8 @@ pub enum Auth {
     Open,
     /// Who shows user and password by Basic.
     Basic(String, String),
-    /// Who shows a token of `/token`, which gives one to this user and password; each token is good for the scope
-    /// that it was asked for.
+    /// Who shows a token of `/token`, which gives one to this user and password; each token is good for the
+    /// scope that it was asked for.
     Bearer(String, String),
 }
 
@@ -120,8 +120,8 @@ impl TestRegistry {
         format!("{}/{repository}{separator}{tag}", self.addr())
     }
 
-    /// Puts an image in under a tag, answers its reference by tag. Blobs are kept under the digests that the image
-    /// claims, true or not.
+    /// Puts an image in under a tag, answers its reference by tag. Blobs are kept under the digests that the
+    /// image claims, true or not.
     pub fn push(&self, repository: &str, tag: &str, image: &Image) -> String {
         for blob in &image.blobs {
             self.put_blob(&blob.digest, blob.bytes.clone());
