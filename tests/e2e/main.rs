@@ -6,13 +6,14 @@
 #![allow(missing_docs)]
 
 mod crds;
+mod first_install;
 mod install;
 mod packages;
 mod rights;
 mod world;
 
 use anyhow::Result;
-use testkit::{ControlPlane, ControlPlaneOptions};
+use testkit::{ControlPlane, ControlPlaneOptions, World, WorldOptions};
 use tokio::sync::OnceCell;
 
 /// The API server without an operator, with the nine CRDs of `api` installed.
@@ -39,5 +40,17 @@ async fn plane() -> Result<&'static ControlPlane> {
                 .await?;
             Ok(plane)
         })
+        .await
+}
+
+/// Path of the operator's binary.
+const OPERATOR: &str = env!("CARGO_BIN_EXE_gantry-operator-under-test");
+
+/// The world that tests share: one control plane, one registry, one operator. For tests that stop, freeze or
+/// reconfigure nothing; they use names of their own ([`World::unique`]).
+async fn world() -> Result<&'static World> {
+    static SHARED: OnceCell<World> = OnceCell::const_new();
+    SHARED
+        .get_or_try_init(|| World::start(WorldOptions::with_operator(OPERATOR)))
         .await
 }

@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The operator: its controllers and their wiring.
+//!
+//! Each controller is `observe → plan → act`: facts from caches, a pure decision, writes. What takes long (asking a
+//! registry, loading content, establishing a thousand objects) runs beside the reconcile loops and brings its object back
+//! when it ends.
+
+pub mod args;
+pub mod conditions;
+mod content;
+mod context;
+pub mod crds;
+pub mod dependencies;
+mod images;
+pub mod key;
+pub mod kinds;
+mod lead;
+pub mod manager;
+pub mod metrics;
+mod process;
+pub mod revision;
+pub mod runtime_mode;
+mod status;
+mod wiring;
+
+pub use process::main;

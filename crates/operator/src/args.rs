@@ -1,0 +1,139 @@
+//! Flags and environment of `gantry-operator`: the reference's names where they mean the same (behaviour 7.3).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::runtime_mode::PackageRuntime;
+
+/// The Gantry operator: installs, upgrades, checks and removes packages.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gantry-operator", version, about, max_term_width = 110)]
+#[allow(clippy::struct_excessive_bools, reason = "flags are what they are")]
+pub struct Args {
+    /// How to reach the API server.
+    #[command(flatten)]
+    pub client: kit::client::ClientArgs,
+
+    /// Namespace of this operator: pull secrets are read there, its Lease lives there.
+    #[arg(short = 'n', long, env = "POD_NAMESPACE", default_value = api::DEFAULT_NAMESPACE)]
+    pub namespace: String,
+
+    /// Service account whose imagePullSecrets are used beside those of packages.
+    #[arg(long, env = "POD_SERVICE_ACCOUNT", default_value = api::OPERATOR)]
+    pub service_account: String,
+
+    /// Folder of the content store. Losing it costs time, nothing else.
+    #[arg(
+        short = 'c',
+        long,
+        visible_alias = "cache-dir",
+        env = "XPKG_CACHE_DIR",
+        default_value = "/cache/xpkg",
+        value_name = "DIR"
+    )]
+    pub xpkg_cache_dir: PathBuf,
+
+    /// Bytes that the content store may use; what active revisions need is kept beyond that.
+    #[arg(long, default_value_t = 1 << 30, value_name = "BYTES")]
+    pub cache_size: u64,
+
+    /// PEM file with certificates to trust beside the system's when speaking to registries.
+    #[arg(long, env = "CA_BUNDLE_PATH", value_name = "FILE")]
+    pub ca_bundle_path: Option<PathBuf>,
+
+    /// User agent for registries and the API server.
+    #[arg(long, env = "USER_AGENT", default_value = concat!("gantry/", env!("CARGO_PKG_VERSION")))]
+    pub user_agent: String,
+
+    /// Registry host (host or host:port) that is spoken to without TLS. May be given several times; loopback needs none.
+    #[arg(long = "plain-http", value_name = "HOST")]
+    pub plain_http: Vec<String>,
+
+    /// Who runs the controllers of packages: `None`, `External`, or per kind `Provider=External;Function=None`.
+    #[arg(long, env = "PACKAGE_RUNTIME", default_value = "None")]
+    pub package_runtime: PackageRuntime,
+
+    /// Pause between polls of a tag for packages with pull policy Always, seconds.
+    #[arg(long, default_value = "60s", value_parser = kit::span::parse, value_name = "TIME")]
+    pub tag_poll_interval: Duration,
+
+    /// Every package and revision is looked at again after this time even if nothing happened.
+    #[arg(short = 's', long, default_value = "1h", value_parser = kit::span::parse, value_name = "TIME")]
+    pub sync_interval: Duration,
+
+    /// Packages and revisions worked on at the same time.
+    #[arg(long, visible_alias = "max-reconcile-rate", default_value_t = 16)]
+    pub max_concurrent_reconciles: usize,
+
+    /// Requests to the API server that establish objects at the same time, over all packages.
+    #[arg(long, default_value_t = 8)]
+    pub max_concurrent_package_establishers: usize,
+
+    /// Only one of several replicas works.
+    #[command(flatten)]
+    pub election: kit::lease::ElectionArgs,
+
+    /// Write our CRDs at start (`apply`), or only look whether they are there (`check`).
+    #[arg(long, value_enum, default_value_t = Crds::Apply)]
+    pub crds: Crds,
+
+    /// Version that Gantry counts as when a package states a crossplane.version constraint.
+    #[arg(long, default_value = api::CROSSPLANE_VERSION)]
+    pub crossplane_version: String,
+
+    /// Namespace in which a package manager of the reference would hold its Lease. May be given several times.
+    #[arg(long, default_value = api::REFERENCE_NAMESPACE, value_name = "NAMESPACE")]
+    pub reference_namespace: Vec<String>,
+
+    /// Refuse packages that contain objects of kinds not allowed in their type, instead of leaving those objects out.
+    #[arg(long)]
+    pub strict_lint: bool,
+
+    /// Where metrics and probes are served.
+    #[command(flatten)]
+    pub admin: kit::admin::AdminArgs,
+
+    /// Log lines as JSON or as text.
+    #[command(flatten)]
+    pub telemetry: kit::telemetry::TelemetryArgs,
+}
+
+/// What happens to our own CRDs at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Crds {
+    /// The leader writes them; never downgrades.
+    Apply,
+    /// They are never written; what is missing is named.
+    Check,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_the_reference_are_understood() {
+        let args = [
+            "gantry-operator",
+            "-n",
+            "ns",
+            "-c",
+            "/tmp/x",
+            "--package-runtime=Function=External",
+            "-l",
+        ];
+        let args = Args::parse_from(args);
+        assert_eq!(
+            (args.namespace.as_str(), args.election.enabled(false)),
+            ("ns", true)
+        );
+        assert!(
+            !Args::parse_from(["gantry-operator", "--leader-election=false"])
+                .election
+                .enabled(true)
+        );
+        assert!(Args::try_parse_from(["gantry-operator", "--package-runtime=Nope"]).is_err());
+    }
+}

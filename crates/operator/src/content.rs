@@ -1,0 +1,237 @@
+//! Parsed packages by digest: fetched, verified, parsed once, and kept on disk as JSON lines with a short index, so that
+//! memory does not grow with packages (design §5).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use api::condition::Reason;
+use api::pkg::PullPolicy;
+use jiff::Timestamp;
+use kit::work::CpuGate;
+use oci::{Digest, Reference};
+use package::{JsonLines, ObjectEntry, Options, Parsed};
+use registry::{Deadline, Derived, Keychain, Registry};
+use serde_json::Value;
+
+use crate::images;
+use crate::manager::check::Trouble;
+
+/// Fetching the content of one package may take this long; a slow registry makes progress over several tries, since what
+/// is complete stays in the store.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// Name of the derived form's format in the store, with the format's version.
+fn format() -> String {
+    format!("objects-v{}", package::parse::FORMAT)
+}
+
+const INDEX: &str = "index.json";
+const OBJECTS: &str = "objects.jsonl";
+
+/// The parsed content of one digest.
+pub struct Content {
+    /// What the package is and carries, without the objects' bodies.
+    pub parsed: Parsed,
+    files: Derived,
+}
+
+impl Content {
+    /// Opens the file with the objects' bodies.
+    ///
+    /// # Errors
+    /// If it is gone: the store lost it, and it has to be loaded again.
+    pub fn open(&self) -> std::io::Result<Bodies> {
+        Ok(Bodies {
+            file: self.files.open(OBJECTS)?,
+        })
+    }
+}
+
+/// The bodies of a package's objects.
+pub struct Bodies {
+    file: File,
+}
+
+impl Bodies {
+    /// Reads one object and checks its hash.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub fn read(&mut self, entry: &ObjectEntry) -> Result<Value, package::ReadError> {
+        package::read_object(&mut self.file, entry)
+    }
+}
+
+/// Where the content comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The reference to fetch by: its registry and repository count, its tag doesn't.
+    pub reference: Reference,
+    /// The digest.
+    pub digest: Digest,
+    /// With whose credentials.
+    pub keychain: Keychain,
+    /// Whether the registry may be asked.
+    pub policy: PullPolicy,
+}
+
+/// All contents that somebody holds.
+pub struct Contents {
+    held: Mutex<HashMap<Digest, Weak<Content>>>,
+    gate: CpuGate,
+}
+
+impl Default for Contents {
+    fn default() -> Self {
+        // One package at a time is parsed: a second one would only slow the first down on a small machine, and a third
+        // would take the memory of three.
+        Self {
+            held: Mutex::default(),
+            gate: CpuGate::new(1),
+        }
+    }
+}
+
+impl Contents {
+    /// The content of a digest: held by somebody, or on disk, or fetched and parsed now.
+    ///
+    /// # Errors
+    /// Why it can't be had or read.
+    pub async fn load(&self, registry: &Registry, origin: Origin) -> Result<Arc<Content>, Trouble> {
+        if let Some(content) = self.held(&origin.digest) {
+            return Ok(content);
+        }
+        let (store, digest) = (registry.store().clone(), origin.digest.clone());
+        let read = self
+            .gate
+            .run(move || read(store.derived(&format(), &digest)?))
+            .await;
+        let content = match read {
+            Some(content) => content,
+            None => self.fetch(registry, origin.clone()).await?,
+        };
+        let content = Arc::new(content);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, content| content.strong_count() > 0);
+        held.insert(origin.digest, Arc::downgrade(&content));
+        Ok(content)
+    }
+
+    fn held(&self, digest: &Digest) -> Option<Arc<Content>> {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(digest)?
+            .upgrade()
+    }
+
+    async fn fetch(&self, registry: &Registry, origin: Origin) -> Result<Content, Trouble> {
+        let Origin {
+            reference,
+            digest,
+            keychain,
+            policy,
+        } = origin;
+        let fetched = match policy {
+            PullPolicy::Never => registry
+                .fetch_stored(&reference, &digest)
+                .await
+                .map_err(|error| {
+                    let mut trouble = images::trouble(&error, Timestamp::now());
+                    trouble.message = format!(
+                        "package not in cache and pull policy is Never: {}",
+                        trouble.message
+                    );
+                    trouble
+                })?,
+            PullPolicy::Always | PullPolicy::IfNotPresent => registry
+                .fetch(&reference, &digest, &keychain, Deadline::after(FETCH_TIMEOUT))
+                .await
+                .map_err(|error| images::trouble(&error, Timestamp::now()))?,
+        };
+        let store = registry.store().clone();
+        let shown = reference.to_string();
+        self.gate
+            .run(move || {
+                let layers = layers(&fetched);
+                let filled = store.put_derived(&format(), &digest, |folder| -> Result<(), Unusable> {
+                    let objects = File::create(folder.join(OBJECTS))?;
+                    let mut sink = JsonLines::new(BufWriter::with_capacity(1 << 16, objects));
+                    let parsed = package::read(layers, &mut sink, &Options::default())?;
+                    sink.finish()?;
+                    let mut index = BufWriter::new(File::create(folder.join(INDEX))?);
+                    serde_json::to_writer(&mut index, &parsed).map_err(std::io::Error::from)?;
+                    index.flush()?;
+                    Ok(())
+                });
+                let files = filled.map_err(|unusable| unusable.trouble(&shown))?;
+                read(files).ok_or_else(|| Trouble {
+                    reason: Reason::InternalError,
+                    message: format!("the parsed content of {shown} could not be read back from the store"),
+                    terminal: false,
+                    not_before: None,
+                })
+            })
+            .await
+    }
+}
+
+/// The layers as the format's reader takes them.
+fn layers(content: &registry::Content) -> package::Content<registry::BlobReader> {
+    match content.layers.iter().find(|layer| layer.annotated_base) {
+        Some(layer) => package::Content::Annotated {
+            layer: layer.blob.reader(),
+            diff_id: None,
+        },
+        None => package::Content::Flattened(content.layers.iter().map(|layer| layer.blob.reader()).collect()),
+    }
+}
+
+fn read(files: Derived) -> Option<Content> {
+    let mut index = Vec::new();
+    BufReader::new(files.open(INDEX).ok()?)
+        .read_to_end(&mut index)
+        .ok()?;
+    let parsed: Parsed = serde_json::from_slice(&index).ok()?;
+    (parsed.format == package::parse::FORMAT).then_some(Content { parsed, files })
+}
+
+/// Why the derived form was not made.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Package(#[from] package::Error),
+    #[error(transparent)]
+    Disk(#[from] std::io::Error),
+    #[error(transparent)]
+    Store(#[from] registry::StoreError),
+}
+
+impl Unusable {
+    fn trouble(self, reference: &str) -> Trouble {
+        let (terminal, reason) = match &self {
+            Self::Package(package::Error::Sink(_)) | Self::Disk(_) | Self::Store(_) => {
+                (false, Reason::InternalError)
+            }
+            Self::Package(_) => (true, Reason::InvalidPackage),
+        };
+        let mut message = format!("cannot parse package {reference}");
+        let mut cause: Option<&dyn std::error::Error> = Some(&self);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            cause = error.source();
+        }
+        Trouble {
+            reason,
+            message,
+            terminal,
+            not_before: None,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Packages: what digest they stand for, which revisions they have, which one is active, and how they are
+//! (design §3.1).
+
+mod act;
+pub mod check;
+mod observe;
+pub mod plan;
+mod status;
+mod view;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kit::queue::Next;
+
+pub use check::Checks;
+
+use crate::context::Context;
+use crate::key::Key;
+
+/// Looks at one package and does what is to be done.
+pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
+    let Some(seen) = observe::observe(&cx, &key) else {
+        return Next::Await;
+    };
+    let plan = plan::plan(&seen, Timestamp::now());
+    act::act(&cx, &key, &seen, plan).await
+}

@@ -1,0 +1,626 @@
+//! What the manager does with one package: pure, total, and without a clock (design §3.1).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::condition::Reason;
+use api::names;
+use api::pkg::{ActivationPolicy, ImageConfigRef, Package, PackageKind, Revision, RevisionSpec};
+use jiff::Timestamp;
+use oci::{Digest, Reference};
+
+use super::check::{Check, PullPolicy, Question, Trouble};
+use super::status::{self, Wanted};
+use super::view::View;
+use crate::conditions::Cond;
+use crate::runtime_mode::RuntimeMode;
+
+/// The reference to fetch after ImageConfigs were applied.
+#[derive(Clone, Debug)]
+pub struct EffectiveImage {
+    /// What is asked of a registry.
+    pub reference: Reference,
+    /// ImageConfigs that had a say.
+    pub applied: Vec<ImageConfigRef>,
+    /// Identity of the credentials used; see [`Question::credentials`].
+    pub credentials: String,
+}
+
+/// Everything that the decision depends on.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The package.
+    pub package: Arc<Package>,
+    /// Its kind.
+    pub kind: PackageKind,
+    /// Its revisions, in any order.
+    pub revisions: Vec<Arc<Revision>>,
+    /// The effective image, or why there is none.
+    pub image: Result<EffectiveImage, Trouble>,
+    /// The last answer about this package's tag.
+    pub check: Option<Check>,
+    /// How controllers of this kind run.
+    pub runtime: RuntimeMode,
+    /// Objects that revisions of this package released and that the package still owns.
+    pub released: i64,
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Make a revision.
+    Create {
+        /// Its name.
+        name: String,
+        /// The digest that it stands for.
+        digest: Digest,
+        /// Its spec.
+        spec: Box<RevisionSpec>,
+    },
+    /// Bring a revision to this spec; `annotations` are set beside it.
+    Update {
+        /// Its name.
+        name: String,
+        /// The spec.
+        spec: Box<RevisionSpec>,
+        /// Annotations to set.
+        annotations: BTreeMap<&'static str, String>,
+        /// Take the reference's finalizer off.
+        unfinalize: bool,
+    },
+    /// Delete a revision.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Something to tell about the package, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Warning or Normal.
+    pub warning: bool,
+    /// Event reason.
+    pub reason: &'static str,
+    /// What happened.
+    pub message: String,
+}
+
+/// When to look again without being called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Not before something changes.
+    Await,
+    /// At this time.
+    At(Timestamp),
+}
+
+/// The package's status as it should be, but for times.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Conditions, complete.
+    pub conditions: Vec<Cond>,
+    /// `status.currentRevision`.
+    pub current_revision: Option<String>,
+    /// `status.currentIdentifier`.
+    pub current_identifier: Option<String>,
+    /// `status.resolvedPackage`.
+    pub resolved_package: Option<String>,
+    /// `status.resolvedDigest`.
+    pub resolved_digest: Option<String>,
+    /// `status.appliedImageConfigRefs`.
+    pub applied_image_config_refs: Vec<ImageConfigRef>,
+    /// `status.servingRevision`.
+    pub serving_revision: Option<String>,
+    /// `status.lastCheckRequest`.
+    pub last_check_request: Option<String>,
+    /// `status.releasedObjects`.
+    pub released_objects: Option<i64>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Writes, in order.
+    pub steps: Vec<Step>,
+    /// The status; `None` leaves it alone.
+    pub status: Option<Outcome>,
+    /// Events.
+    pub notes: Vec<Note>,
+    /// A question to put to the registry or the store meanwhile; the answer brings the package back.
+    pub ask: Option<Question>,
+    /// When to look again.
+    pub next: Next,
+}
+
+impl Plan {
+    fn nothing() -> Self {
+        Self {
+            steps: vec![],
+            status: None,
+            notes: vec![],
+            ask: None,
+            next: Next::Await,
+        }
+    }
+}
+
+/// Decides. Total: trouble becomes conditions of the plan.
+#[must_use]
+pub fn plan(seen: &Seen, now: Timestamp) -> Plan {
+    if seen.package.metadata.deletion_timestamp.is_some() {
+        return Plan::nothing();
+    }
+    if api::annotation::is_paused(&seen.package.metadata) {
+        let notes = status::notes_of_pause(seen);
+        return Plan {
+            status: Some(status::paused(seen)),
+            notes,
+            ..Plan::nothing()
+        };
+    }
+    let (known, ask) = resolve(seen, now);
+    let (digest, trouble) = match known {
+        Known::Digest(digest, stale) => (Some(digest), stale),
+        Known::Nothing(trouble) => (None, Some(trouble)),
+        Known::Pending => (None, None),
+    };
+    Plan {
+        ask,
+        ..act_on(seen, digest, trouble)
+    }
+}
+
+/// What is known of the digest.
+enum Known {
+    /// It, and the trouble that kept it from being asked for again.
+    Digest(Digest, Option<Trouble>),
+    Nothing(Trouble),
+    /// It is being asked for.
+    Pending,
+}
+
+/// The question that this package puts, as far as it has to put one.
+#[must_use]
+pub fn question(seen: &Seen) -> Option<Question> {
+    let image = seen.image.as_ref().ok()?;
+    Some(Question {
+        package: seen.package.spec.package.clone(),
+        effective: image.reference.to_string(),
+        policy: seen.package.spec.pull_policy(),
+        requested: requested(&seen.package).map(str::to_owned),
+        credentials: image.credentials.clone(),
+    })
+}
+
+fn requested(package: &Package) -> Option<&str> {
+    let annotations = package.metadata.annotations.as_ref()?;
+    annotations
+        .get(api::annotation::CHECK_REQUESTED_AT)
+        .map(String::as_str)
+}
+
+/// What is known, and what to ask. Asking never takes back what is known: while a poll or a retry is under way, all goes
+/// on as it was after the last answer.
+fn resolve(seen: &Seen, now: Timestamp) -> (Known, Option<Question>) {
+    let image = match &seen.image {
+        Ok(image) => image,
+        Err(trouble) => return (fall_back(seen, trouble.clone()), None),
+    };
+    if let Some(digest) = image.reference.digest() {
+        return (Known::Digest(digest.clone(), None), None);
+    }
+    let Some(question) = question(seen) else {
+        return (Known::Nothing(no_image()), None);
+    };
+    let handled = seen
+        .package
+        .status
+        .as_ref()
+        .and_then(|s| s.last_check_request.as_deref());
+    let asked_for = question.requested.is_some() && question.requested.as_deref() != handled;
+    let remembered = remembered(seen, &question.effective);
+    if question.policy != PullPolicy::Always
+        && !asked_for
+        && let Some(digest) = &remembered
+    {
+        return (Known::Digest(digest.clone(), None), None);
+    }
+    let pending = || {
+        remembered
+            .clone()
+            .map_or(Known::Pending, |digest| Known::Digest(digest, None))
+    };
+    match seen.check.as_ref().filter(|c| c.question == question) {
+        None => (pending(), Some(question)),
+        Some(check) => {
+            let known = match &check.outcome {
+                Ok(digest) => Known::Digest(digest.clone(), None),
+                Err(trouble) => fall_back(seen, trouble.clone()),
+            };
+            // A digest holds until the tag is polled again; other policies keep it.
+            let due = now >= check.next && (check.outcome.is_err() || question.policy == PullPolicy::Always);
+            (known, due.then_some(question))
+        }
+    }
+}
+
+/// The digest that this very reference resolved to earlier (design §7, `IfNotPresent`).
+fn remembered(seen: &Seen, effective: &str) -> Option<Digest> {
+    let status = seen.package.status.as_ref()?;
+    let same = status.current_identifier.as_deref() == Some(seen.package.spec.package.as_str())
+        && status.resolved_package.as_deref() == Some(effective);
+    if !same {
+        return None;
+    }
+    let name = status.current_revision.as_deref()?;
+    seen.revisions
+        .iter()
+        .map(|r| View(r))
+        .find(|r| r.name() == name && !r.is_deleting())?
+        .digest()
+}
+
+/// Without an answer, what is known goes on: the current revision of the same reference, else a kept revision that was
+/// made for it (a rollback works while the registry is down).
+fn fall_back(seen: &Seen, trouble: Trouble) -> Known {
+    let package = &seen.package.spec.package;
+    let status = seen.package.status.as_ref();
+    let current = status
+        .filter(|s| s.current_identifier.as_deref() == Some(package.as_str()))
+        .and_then(|s| s.current_revision.as_deref());
+    let mut known: Vec<View<'_>> = seen
+        .revisions
+        .iter()
+        .map(|r| View(r))
+        .filter(|r| !r.is_deleting() && (Some(r.name()) == current || r.0.spec.image == *package))
+        .collect();
+    known.sort_by_key(|r| (Some(r.name()) == current, r.number()));
+    match known.iter().rev().find_map(|r| r.digest()) {
+        Some(digest) => Known::Digest(digest, Some(trouble)),
+        None => Known::Nothing(trouble),
+    }
+}
+
+fn no_image() -> Trouble {
+    Trouble {
+        reason: Reason::InvalidReference,
+        message: "the package reference could not be read".to_owned(),
+        terminal: true,
+        not_before: None,
+    }
+}
+
+/// The revision that stands for `digest` and the package's runtime config, if there is one.
+fn find<'a>(seen: &'a Seen, digest: &Digest) -> Option<View<'a>> {
+    let name = seen.package.metadata.name.as_deref().unwrap_or_default();
+    let generation = seen.package.metadata.generation.unwrap_or(1);
+    let runtime = seen.package.spec.runtime_config(seen.kind);
+    let names = [
+        names::revision_name(name, digest.hex(), runtime.as_ref()),
+        names::reference_revision_name(name, digest.hex(), generation),
+        names::legacy_revision_name(name, digest.hex()),
+    ];
+    let mut found: Vec<View<'_>> = seen
+        .revisions
+        .iter()
+        .map(|r| View(r))
+        .filter(|r| {
+            let same_digest = r.digest().is_some_and(|d| d == *digest);
+            let same_runtime = !seen.kind.has_runtime() || r.0.spec.runtime_config_ref == runtime;
+            let unmarked = r.annotation(api::annotation::DIGEST).is_none();
+            (same_digest && same_runtime)
+                || r.name() == names[0]
+                || (unmarked && names.iter().any(|n| n == r.name()))
+        })
+        .collect();
+    found.sort_by_key(|r| (!r.is_deleting(), r.number()));
+    found.pop()
+}
+
+/// The spec that the wanted revision should have, but for its number and desired state.
+fn wanted_spec(seen: &Seen) -> RevisionSpec {
+    let package = &seen.package;
+    let mut spec = RevisionSpec {
+        desired_state: "Inactive".to_owned(),
+        image: package.spec.package.clone(),
+        package_pull_secrets: package.spec.package_pull_secrets.clone(),
+        package_pull_policy: package.spec.package_pull_policy.clone(),
+        ignore_crossplane_constraints: package.spec.ignore_crossplane_constraints,
+        skip_dependency_resolution: package.spec.skip_dependency_resolution,
+        common_labels: package.spec.common_labels.clone(),
+        common_annotations: package.spec.common_annotations.clone(),
+        runtime_config_ref: seen.package.spec.runtime_config(seen.kind),
+        ..RevisionSpec::default()
+    };
+    if seen.runtime == RuntimeMode::Deployment && seen.kind.has_runtime() {
+        let name = package.metadata.name.as_deref().unwrap_or_default();
+        spec.tls_server_secret_name = Some(names::tls_server_secret(name));
+        if seen.kind == PackageKind::Provider {
+            spec.tls_client_secret_name = Some(names::tls_client_secret(name));
+        }
+    }
+    spec
+}
+
+fn act_on(seen: &Seen, digest: Option<Digest>, trouble: Option<Trouble>) -> Plan {
+    let manual = seen.package.spec.activation() == ActivationPolicy::Manual;
+    let wanted = digest.as_ref().and_then(|d| find(seen, d));
+    let highest = seen.revisions.iter().map(|r| r.spec.revision).max().unwrap_or(0);
+    let mut steps = vec![];
+    let mut notes = vec![];
+    let mut created = None;
+
+    if let (Some(digest), None) = (&digest, wanted) {
+        let name = names::revision_name(
+            seen.package.metadata.name.as_deref().unwrap_or_default(),
+            digest.hex(),
+            seen.package.spec.runtime_config(seen.kind).as_ref(),
+        );
+        let spec = RevisionSpec {
+            revision: highest + 1,
+            ..wanted_spec(seen)
+        };
+        created = Some(name.clone());
+        steps.push(Step::Create {
+            name,
+            digest: digest.clone(),
+            spec: Box::new(spec),
+        });
+    }
+
+    let choice = choose_active(seen, wanted, manual);
+    if let Some((from, to)) = &choice.returned {
+        notes.push(Note {
+            warning: true,
+            reason: "TransitionRevision",
+            message: format!("revision {from} was refused after activation; {to} serves again"),
+        });
+    }
+
+    // The new active one first, then the others become inactive, then what is only bookkeeping.
+    let mut updates: Vec<(u8, Step)> = vec![];
+    let mut next_number = highest;
+    for revision in seen
+        .revisions
+        .iter()
+        .map(|r| View(r))
+        .filter(|r| !r.is_deleting())
+    {
+        let is_wanted = wanted.is_some_and(|w| w.name() == revision.name());
+        let activate = choice.active == Some(revision.name());
+        let base = if is_wanted {
+            wanted_spec(seen)
+        } else {
+            revision.0.spec.clone()
+        };
+        let needs_number =
+            activate && (choice.renumber || !revision.is_active()) && revision.number() < highest;
+        let reused = is_wanted && revision.number() < highest && !manual;
+        let number = if needs_number || reused {
+            next_number += 1;
+            next_number
+        } else {
+            revision.number()
+        };
+        let desired_state = match choice.active {
+            Some(name) if name == revision.name() => "Active",
+            Some(_) => "Inactive",
+            None if manual => revision.0.spec.desired_state.as_str(),
+            None if revision.is_active() => "Active",
+            None => "Inactive",
+        };
+        let tls = |ours: Option<String>, theirs: &Option<String>| ours.or_else(|| theirs.clone());
+        let spec = RevisionSpec {
+            desired_state: desired_state.to_owned(),
+            revision: number,
+            tls_server_secret_name: tls(
+                base.tls_server_secret_name.clone(),
+                &revision.0.spec.tls_server_secret_name,
+            ),
+            tls_client_secret_name: tls(
+                base.tls_client_secret_name.clone(),
+                &revision.0.spec.tls_client_secret_name,
+            ),
+            ..base
+        };
+        let mut annotations = BTreeMap::new();
+        if is_wanted && revision.annotation(api::annotation::DIGEST).is_none() {
+            annotations.extend(digest.as_ref().map(|d| (api::annotation::DIGEST, d.to_string())));
+        }
+        if revision.is_active()
+            && revision.is_established()
+            && revision.annotation(api::annotation::SERVED).is_none()
+        {
+            annotations.insert(api::annotation::SERVED, "true".to_owned());
+        }
+        let finalizers = revision.0.metadata.finalizers.as_deref().unwrap_or_default();
+        let unfinalize = finalizers.iter().any(|f| f == api::REFERENCE_REVISION_FINALIZER);
+        if spec != revision.0.spec || !annotations.is_empty() || unfinalize {
+            let rank = match (activate, desired_state == "Inactive" && revision.is_active()) {
+                (true, _) => 0,
+                (_, true) => 1,
+                _ => 2,
+            };
+            let name = revision.name().to_owned();
+            updates.push((
+                rank,
+                Step::Update {
+                    name,
+                    spec: Box::new(spec),
+                    annotations,
+                    unfinalize,
+                },
+            ));
+        }
+    }
+    updates.sort_by_key(|(rank, _)| *rank);
+    steps.extend(updates.into_iter().map(|(_, step)| step));
+    steps.extend(unfinalize_deleting(seen));
+    steps.extend(
+        surplus(seen, wanted, &choice)
+            .into_iter()
+            .map(|name| Step::Delete { name }),
+    );
+
+    let wanted = Wanted {
+        view: wanted,
+        name: wanted.map(|w| w.name().to_owned()).or(created),
+        digest: digest.is_some(),
+        trouble,
+        manual,
+    };
+    let outcome = status::outcome(seen, &wanted, choice.active);
+    notes.extend(status::notes(seen, &outcome));
+    let next = next_look(seen, &wanted);
+    Plan {
+        steps,
+        status: Some(outcome),
+        notes,
+        ask: None,
+        next,
+    }
+}
+
+fn next_look(seen: &Seen, wanted: &Wanted<'_>) -> Next {
+    let polled = seen.package.spec.pull_policy() == PullPolicy::Always;
+    let pinned = seen.image.as_ref().is_ok_and(|i| i.reference.digest().is_some());
+    let question = question(seen);
+    match seen
+        .check
+        .as_ref()
+        .filter(|c| Some(&c.question) == question.as_ref())
+    {
+        Some(check) if !pinned && (polled || wanted.trouble.is_some()) => Next::At(check.next),
+        _ => Next::Await,
+    }
+}
+
+/// A revision that is going but held by the reference's finalizer would hang: nobody else removes it here.
+fn unfinalize_deleting(seen: &Seen) -> Vec<Step> {
+    let held = |r: &View<'_>| {
+        r.is_deleting()
+            && r.0
+                .metadata
+                .finalizers
+                .as_deref()
+                .unwrap_or_default()
+                .iter()
+                .any(|f| f == api::REFERENCE_REVISION_FINALIZER)
+    };
+    seen.revisions
+        .iter()
+        .map(|r| View(r))
+        .filter(held)
+        .map(|r| Step::Update {
+            name: r.name().to_owned(),
+            spec: Box::new(r.0.spec.clone()),
+            annotations: BTreeMap::new(),
+            unfinalize: true,
+        })
+        .collect()
+}
+
+struct Choice<'a> {
+    /// The revision that should be active; `None`: leave all as they are.
+    active: Option<&'a str>,
+    /// It gets the highest number even if it is active already.
+    renumber: bool,
+    /// (refused, taken back).
+    returned: Option<(String, String)>,
+}
+
+fn choose_active<'a>(seen: &'a Seen, wanted: Option<View<'a>>, manual: bool) -> Choice<'a> {
+    let highest = seen.revisions.iter().map(|r| r.spec.revision).max().unwrap_or(0);
+    let mut active: Vec<View<'a>> = seen
+        .revisions
+        .iter()
+        .map(|r| View(r))
+        .filter(|r| r.is_active() && !r.is_deleting())
+        .collect();
+    active.sort_by_key(|r| r.number());
+    let top = active.last().copied();
+    let keep = |view: Option<View<'a>>| Choice {
+        active: view.map(View::name),
+        renumber: false,
+        returned: None,
+    };
+
+    // Refused after activation: whoever served before, and still controls what was not taken over, serves again.
+    if let Some(refused) = top.filter(|r| r.establish_refusal().is_some() && !r.is_established()) {
+        let serving = seen
+            .package
+            .status
+            .as_ref()
+            .and_then(|s| s.serving_revision.as_deref());
+        let mut before: Vec<View<'a>> = seen
+            .revisions
+            .iter()
+            .map(|r| View(r))
+            .filter(|r| r.name() != refused.name() && !r.is_deleting() && r.has_served())
+            .collect();
+        before.sort_by_key(|r| (Some(r.name()) == serving, r.number()));
+        let own_trouble = serving == Some(refused.name());
+        if let Some(back) = before.pop().filter(|_| !own_trouble) {
+            let returned = Some((refused.name().to_owned(), back.name().to_owned()));
+            return Choice {
+                active: Some(back.name()),
+                renumber: true,
+                returned,
+            };
+        }
+    }
+    if manual {
+        let serving = seen
+            .package
+            .status
+            .as_ref()
+            .and_then(|s| s.serving_revision.as_deref());
+        let decided = active.iter().find(|r| Some(r.name()) != serving).copied();
+        return match (active.len(), decided) {
+            (0, _) => keep(None),
+            (_, Some(decided)) => Choice {
+                renumber: true,
+                ..keep(Some(decided))
+            },
+            (_, None) => keep(top),
+        };
+    }
+    match wanted.filter(|w| !w.is_deleting()) {
+        Some(w) if w.is_active() || (w.is_preflighted() && w.number() == highest) => keep(Some(w)),
+        // A candidate that is not the wanted one any more never stays active beside the one that serves.
+        _ => keep(top),
+    }
+}
+
+/// Revisions that nobody needs (design rule 7).
+fn surplus(seen: &Seen, wanted: Option<View<'_>>, choice: &Choice<'_>) -> Vec<String> {
+    let Some(wanted) = wanted else { return vec![] };
+    let mut idle: Vec<View<'_>> = seen
+        .revisions
+        .iter()
+        .map(|r| View(r))
+        .filter(|r| {
+            !r.is_deleting() && !r.is_active() && r.name() != wanted.name() && choice.active != Some(r.name())
+        })
+        .collect();
+    idle.sort_by_key(|r| r.number());
+    let mut gone: Vec<String> = idle
+        .iter()
+        .filter(|r| !r.has_served())
+        .map(|r| r.name().to_owned())
+        .collect();
+    if let Some(keep) = seen.package.spec.history_limit()
+        && wanted.is_active()
+        && wanted.is_established()
+    {
+        let served: Vec<View<'_>> = idle.into_iter().filter(|r| r.has_served()).collect();
+        gone.extend(
+            served
+                .iter()
+                .take(served.len().saturating_sub(keep))
+                .map(|r| r.name().to_owned()),
+        );
+    }
+    gone
+}

@@ -1,0 +1,244 @@
+//! From flags to a running process, and its orderly end.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use kit::admin::Admin;
+use kit::events::Events;
+use kit::fence::Fence;
+use kit::lease::{self, Election, RivalLease, Rivals};
+use kit::metrics::{Build, Metrics, Reconciles, WatchCounts, Writes};
+use kit::queue::Queue;
+use kit::ready::Readiness;
+use kit::shutdown::Shutdown;
+use kit::tasks::Tasks;
+use kit::watch::Watches;
+use kit::write::Writer;
+use registry::{Client, ClientConfig, Proxies, Registry, Store, StoreConfig};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Args;
+use crate::context::{Context, Options};
+use crate::metrics::RegistryMetrics;
+use crate::{lead, wiring};
+
+/// Runs the operator with the flags of this process.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&anyhow::Error::new(error).context("threads can't be started")),
+    };
+    let ended = runtime.block_on(run(args));
+    // What still hangs after the drain is given up.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&error),
+    }
+}
+
+/// One sentence on stderr.
+#[allow(
+    clippy::print_stderr,
+    reason = "the one place where a person is told why the process ends"
+)]
+fn refuse(error: &anyhow::Error) -> ExitCode {
+    eprintln!("gantry-operator: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let Args {
+        client,
+        namespace,
+        service_account,
+        xpkg_cache_dir,
+        cache_size,
+        ca_bundle_path,
+        user_agent,
+        plain_http,
+        package_runtime,
+        tag_poll_interval,
+        sync_interval,
+        max_concurrent_reconciles,
+        max_concurrent_package_establishers,
+        election,
+        crds,
+        crossplane_version,
+        reference_namespace,
+        strict_lint,
+        admin,
+        telemetry,
+    } = args;
+    let runtime = package_runtime.supported()?;
+    solve::Version::parse(&crossplane_version)
+        .with_context(|| format!("--crossplane-version {crossplane_version:?} is no version"))?;
+    let timing = election.timing()?;
+    let log = kit::telemetry::init(&telemetry)?;
+    // Both TLS users of this process take the same provider; a second installation would be an error, not a danger.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let shutdown = Shutdown::install()?;
+    let client = kit::client::connect(&client, &user_agent).await?;
+
+    let metrics = Metrics::new(
+        "gantry",
+        Build {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: "",
+        },
+    );
+    let readiness = Readiness::default();
+    // Watches, the admin server and the election outlive the controllers: they stop when these have drained.
+    let late = CancellationToken::new();
+    let base = Tasks::new(late.clone());
+    let tasks = Tasks::new(shutdown.stopping.clone());
+    let leading = readiness.part("leadership");
+    let bound = Admin {
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+        log: Some(log),
+    }
+    .serve(&admin, &base)
+    .await?;
+    tracing::info!(metrics = %bound.metrics, probes = %bound.probes, version = env!("CARGO_PKG_VERSION"), "started");
+
+    let registry = Registry::new(
+        Client::new(registry_config(
+            &user_agent,
+            ca_bundle_path.as_deref(),
+            plain_http,
+            &metrics,
+        )?)?,
+        Store::open(
+            &xpkg_cache_dir,
+            StoreConfig {
+                max_bytes: cache_size,
+                ..StoreConfig::default()
+            },
+        ),
+    );
+    if let Some(problem) = registry.store().problem() {
+        tracing::warn!(store = %xpkg_cache_dir.display(), problem, "nothing is kept in the store");
+    }
+
+    let elects = election.enabled(true);
+    let fence = if elects { Fence::closed() } else { Fence::open() };
+    let writer = Writer::new(client.clone(), fence.clone(), Writes::register(&metrics));
+    let watches = Watches::new(client.clone(), base.clone(), WatchCounts::register(&metrics));
+    let caches = wiring::caches(&watches, &namespace);
+    caches.register(&readiness);
+    let reconciles = Reconciles::register(&metrics);
+    let identity = lease::identity();
+    let (events, recorder) = Events::new(writer.clone(), "gantry", &identity, late.clone());
+    base.spawn_job("events", recorder);
+    let cx = Arc::new(Context {
+        client: client.clone(),
+        writer,
+        caches,
+        registry,
+        contents: Default::default(),
+        works: Default::default(),
+        carriers: Default::default(),
+        checks: Default::default(),
+        packages: Queue::new("manager", Some(reconciles.clone())),
+        revisions: Queue::new("revision", Some(reconciles.clone())),
+        dependencies: Queue::new("dependencies", Some(reconciles)),
+        events,
+        requests: Arc::new(Semaphore::new(max_concurrent_package_establishers.clamp(1, 64))),
+        tasks: tasks.clone(),
+        options: Options {
+            namespace: namespace.clone(),
+            service_account,
+            runtime,
+            crossplane_version,
+            strict_lint,
+            poll_interval: tag_poll_interval,
+            sync_interval,
+        },
+    });
+
+    let elected = CancellationToken::new();
+    let mut election = elects.then(|| {
+        let election = Election::new(client.clone(), &namespace, api::OPERATOR, identity, timing, fence);
+        tokio::spawn(election.run(elected.clone()))
+    });
+    let references = reference_namespace.into_iter().map(|namespace| RivalLease {
+        namespace,
+        name: api::REFERENCE_LEASE.to_owned(),
+    });
+    let rivals = Rivals::start(client, &base, references.collect());
+    let mine = RivalLease {
+        namespace,
+        name: api::OPERATOR.to_owned(),
+    };
+    let lead = lead::lead(
+        cx.clone(),
+        tasks.clone(),
+        rivals,
+        mine,
+        crds,
+        leading,
+        max_concurrent_reconciles,
+    );
+    tasks.spawn_fallible("lead", lead);
+
+    let ended = tokio::select! {
+        () = shutdown.stopping.cancelled() => Ok(()),
+        failure = tasks.first_failure() => Err(anyhow::Error::new(failure)),
+        failure = base.first_failure() => Err(anyhow::Error::new(failure)),
+        lost = lost(&mut election) => lost,
+    };
+    shutdown.stopping.cancel();
+    if !shutdown
+        .drain(async { _ = tasks.drain(kit::shutdown::DRAIN_DEADLINE).await })
+        .await
+    {
+        tracing::warn!("stopped with work under way; it is taken up again by whoever leads next");
+    }
+    // The lease goes last, when nothing writes any more.
+    elected.cancel();
+    if let Some(election) = election {
+        let _ = tokio::time::timeout(lease::LEASE_TIMEOUT, election).await;
+    }
+    late.cancel();
+    ended
+}
+
+/// Ends when leadership is lost; never without an election.
+async fn lost(
+    election: &mut Option<tokio::task::JoinHandle<Result<(), lease::LeaseError>>>,
+) -> anyhow::Result<()> {
+    let Some(running) = election else {
+        return std::future::pending().await;
+    };
+    let ended = running.await;
+    *election = None;
+    Ok(ended.context("the election panicked")??)
+}
+
+fn registry_config(
+    user_agent: &str,
+    ca_bundle: Option<&std::path::Path>,
+    plain_http: Vec<String>,
+    metrics: &Metrics,
+) -> anyhow::Result<ClientConfig> {
+    let ca_bundle = match ca_bundle {
+        Some(path) => {
+            let read = std::fs::read(path);
+            Some(read.with_context(|| format!("the CA bundle {} can't be read", path.display()))?)
+        }
+        None => None,
+    };
+    Ok(ClientConfig {
+        user_agent: user_agent.to_owned(),
+        ca_bundle,
+        plain_http_hosts: plain_http.into_iter().collect(),
+        proxies: Proxies::from_env(|name| std::env::var(name).ok())?,
+        metrics: Arc::new(RegistryMetrics::register(metrics)),
+        ..ClientConfig::default()
+    })
+}

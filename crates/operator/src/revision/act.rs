@@ -1,0 +1,127 @@
+//! Does what the plan says: work, metadata, status, events.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::condition::ConditionType;
+use api::pkg::{AppliedReason, Revision, RevisionStatus};
+use jiff::Timestamp;
+use kit::queue::Next;
+use serde_json::json;
+
+use super::plan::{Outcome, Plan, Seen, WorkStep};
+use super::task;
+use crate::conditions::timed;
+use crate::context::{Context, revision_target};
+use crate::key::Key;
+use crate::status;
+
+/// Conditions that this controller owns.
+const OWNED: [ConditionType; 7] = [
+    ConditionType::RevisionHealthy,
+    ConditionType::Preflighted,
+    ConditionType::Established,
+    ConditionType::Ready,
+    ConditionType::Reconciling,
+    ConditionType::Stalled,
+    ConditionType::Synced,
+];
+
+pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -> Next {
+    let uid = seen.revision.metadata.uid.clone().unwrap_or_default();
+    match plan.work {
+        WorkStep::Keep => {}
+        WorkStep::Stop => cx.works.stop(&uid),
+        WorkStep::Start(aim) => {
+            if let Some(package) = &seen.package {
+                task::start(cx, key, &seen.revision, package, aim);
+            }
+        }
+    }
+    if let Some((labels, annotations)) = plan.metadata
+        && let Err(error) = metadata(cx, key, &uid, labels, annotations).await
+    {
+        tracing::warn!(%error, "labels and annotations of the package's metadata were not written");
+        return Next::Backoff;
+    }
+    if let Some(outcome) = plan.status {
+        let target = revision_target(key);
+        let (before, wanted) = statuses(&seen.revision, outcome, Timestamp::now());
+        match status::apply(
+            &cx.writer,
+            api::FIELD_MANAGER_REVISION,
+            &target,
+            &uid,
+            &before,
+            &wanted,
+        )
+        .await
+        {
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "status was not written");
+                return Next::Backoff;
+            }
+        }
+    }
+    for note in &plan.notes {
+        cx.tell_revision(key, &seen.revision, note);
+    }
+    cx.next(plan.next)
+}
+
+/// The part of the status that is ours, as it is and as it should be.
+fn statuses(revision: &Revision, outcome: Outcome, now: Timestamp) -> (RevisionStatus, RevisionStatus) {
+    let all = revision.status.clone().unwrap_or_default();
+    let configured = |reason: &str| reason == AppliedReason::ConfigureRuntime.as_str();
+    let before = RevisionStatus {
+        observed_generation: all.observed_generation,
+        conditions: status::sorted(status::owned(&all.conditions, &OWNED)),
+        object_refs: all.object_refs,
+        applied_image_config_refs: {
+            let mut refs = all.applied_image_config_refs;
+            refs.retain(|r| !configured(&r.reason));
+            refs
+        },
+        resolved_image: all.resolved_image,
+        capabilities: all.capabilities,
+        declared_dependencies: all.declared_dependencies,
+        warnings: all.warnings,
+        progress: all.progress,
+        ..RevisionStatus::default()
+    };
+    let generation = revision.metadata.generation;
+    let wanted = RevisionStatus {
+        observed_generation: generation,
+        conditions: status::sorted(timed(&outcome.conditions, &all.conditions, generation, now)),
+        object_refs: outcome.object_refs,
+        applied_image_config_refs: outcome.applied_image_config_refs,
+        resolved_image: outcome.resolved_image,
+        capabilities: outcome.capabilities,
+        declared_dependencies: outcome.declared_dependencies,
+        warnings: outcome.warnings,
+        progress: outcome.progress,
+        ..RevisionStatus::default()
+    };
+    (before, wanted)
+}
+
+/// Labels and annotations from the package's metadata, by apply, so that those of others stay.
+async fn metadata(
+    cx: &Context,
+    key: &Key,
+    uid: &str,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+) -> Result<(), kit::write::WriteError> {
+    let target = revision_target(key);
+    let body = json!({
+        "apiVersion": target.resource.api_version(),
+        "kind": target.resource.kind,
+        "metadata": {"name": key.name, "uid": uid, "labels": labels, "annotations": annotations},
+    });
+    cx.writer
+        .apply(api::FIELD_MANAGER_REVISION, &target, body, true)
+        .await
+        .map(drop)
+}

@@ -1,0 +1,195 @@
+//! What is sent to the API server for one object: its complete body when it is created, a JSON patch that makes content
+//! equal and touches only our keys in metadata when it exists (design §3.1.4). Pure.
+
+use kit::meta::{Meta, Owner};
+use serde_json::{Value, json};
+
+use super::diff::Item;
+use super::ownership;
+
+/// Top-level fields that are not content.
+const NOT_CONTENT: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+
+/// The body that creates the object.
+#[must_use]
+pub fn create(mut object: Value, item: &Item, owners: &[Owner]) -> Value {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("name".into(), json!(item.name));
+        for (field, wanted) in [("labels", &item.labels), ("annotations", &item.annotations)] {
+            let have = metadata.entry(field).or_insert_with(|| json!({}));
+            if let Some(have) = have.as_object_mut() {
+                have.extend(wanted.iter().map(|(key, value)| (key.clone(), json!(value))));
+            }
+        }
+        if metadata
+            .get("labels")
+            .is_some_and(|l| l.as_object().is_none_or(serde_json::Map::is_empty))
+        {
+            metadata.remove("labels");
+        }
+        metadata["annotations"][api::annotation::CONTENT] = json!(item.hash);
+        metadata.insert("ownerReferences".into(), ownership::to_json(owners));
+    }
+    object
+}
+
+/// A JSON patch (RFC 6902) that makes the live object's content equal to the package's, sets our labels and annotations
+/// and the owners, and keeps everything else in its metadata. Setting uid and resourceVersion makes it conditional: the
+/// API server answers 409 when either is another by then.
+#[must_use]
+pub fn replace(object: &Value, item: &Item, owners: &[Owner], live: &Meta) -> Value {
+    let mut ops = condition(live, owners);
+    for (key, value) in object.as_object().into_iter().flatten() {
+        if !NOT_CONTENT.contains(&key.as_str()) {
+            // `add` replaces what is there and makes what isn't.
+            ops.push(json!({"op": "add", "path": pointer(&[key]), "value": value}));
+        }
+    }
+    let content = |field: &str| {
+        object
+            .pointer(&format!("/metadata/{field}"))
+            .and_then(Value::as_object)
+    };
+    let labels = merged(content("labels"), &item.labels);
+    let mut annotations = merged(content("annotations"), &item.annotations);
+    annotations.insert(api::annotation::CONTENT.to_owned(), json!(item.hash));
+    for (field, wanted, have) in [
+        ("labels", labels, &live.labels),
+        ("annotations", annotations, &live.annotations),
+    ] {
+        if have.is_empty() && !wanted.is_empty() {
+            // Nobody has any (or only what a watch doesn't show): a map is made if there is none, then filled.
+            ops.push(json!({"op": "add", "path": pointer(&["metadata", field]), "value": wanted}));
+            continue;
+        }
+        for (key, value) in wanted {
+            if have.get(&key).map(String::as_str) != value.as_str() {
+                ops.push(json!({"op": "add", "path": pointer(&["metadata", field, &key]), "value": value}));
+            }
+        }
+    }
+    Value::Array(ops)
+}
+
+/// A JSON patch of nothing but the owners.
+#[must_use]
+pub fn own(owners: &[Owner], live: &Meta) -> Value {
+    Value::Array(condition(live, owners))
+}
+
+fn condition(live: &Meta, owners: &[Owner]) -> Vec<Value> {
+    vec![
+        json!({"op": "replace", "path": "/metadata/uid", "value": live.uid}),
+        json!({"op": "replace", "path": "/metadata/resourceVersion", "value": live.resource_version}),
+        json!({"op": "add", "path": "/metadata/ownerReferences", "value": ownership::to_json(owners)}),
+    ]
+}
+
+fn merged(
+    content: Option<&serde_json::Map<String, Value>>,
+    ours: &std::collections::BTreeMap<String, String>,
+) -> serde_json::Map<String, Value> {
+    let mut all = content.cloned().unwrap_or_default();
+    all.extend(ours.iter().map(|(key, value)| (key.clone(), json!(value))));
+    all
+}
+
+/// A JSON pointer (RFC 6901).
+fn pointer(path: &[&str]) -> String {
+    path.iter()
+        .map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn item() -> Item {
+        Item {
+            kind: 0,
+            version: "v1".into(),
+            name: "x.example.org".into(),
+            hash: "1-h".into(),
+            labels: [("team".to_owned(), "a".to_owned())].into(),
+            annotations: BTreeMap::new(),
+            entry: 0,
+        }
+    }
+
+    fn object() -> Value {
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "x.example.org", "annotations": {"a/b": "c"}, "labels": {"team": "content"}},
+            "spec": {"group": "example.org"},
+        })
+    }
+
+    #[test]
+    fn a_new_object_carries_content_owners_and_common_labels() {
+        let body = create(object(), &item(), &[]);
+        assert_eq!(
+            body["metadata"]["labels"],
+            json!({"team": "a"}),
+            "common labels win (api.md 4.1)"
+        );
+        assert_eq!(
+            body["metadata"]["annotations"],
+            json!({"a/b": "c", "gantry.dev/content": "1-h"})
+        );
+        assert_eq!(body["spec"], object()["spec"]);
+    }
+
+    #[test]
+    fn a_patch_touches_only_our_keys() {
+        let live = Meta {
+            uid: "u".into(),
+            resource_version: "7".into(),
+            labels: [("theirs".to_owned(), "x".to_owned())].into(),
+            annotations: [
+                ("a/b".to_owned(), "c".to_owned()),
+                ("theirs".to_owned(), "y".to_owned()),
+            ]
+            .into(),
+            ..Meta::default()
+        };
+        let patch = replace(&object(), &item(), &[], &live);
+        let paths: Vec<&str> = patch
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|op| op["path"].as_str())
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "/metadata/uid",
+                "/metadata/resourceVersion",
+                "/metadata/ownerReferences",
+                "/spec",
+                "/metadata/labels/team",
+                "/metadata/annotations/gantry.dev~1content",
+            ]
+        );
+    }
+
+    #[test]
+    fn maps_are_made_where_there_are_none() {
+        let patch = replace(&object(), &item(), &[], &Meta::default());
+        let made = |path: &str| {
+            patch
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|op| op["path"] == path)
+                .cloned()
+        };
+        assert_eq!(made("/metadata/labels").unwrap()["value"], json!({"team": "a"}));
+        assert_eq!(
+            made("/metadata/annotations").unwrap()["value"],
+            json!({"a/b": "c", "gantry.dev/content": "1-h"})
+        );
+    }
+}

@@ -1,0 +1,505 @@
+//! Puts a revision's objects in place: creates what is missing, then takes over and updates, then releases what the
+//! content doesn't carry any more, then waits until the API server serves it (design §3.1.4).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use api::condition::ConditionType;
+use kit::meta::Meta;
+use kit::read;
+use tokio::time::Instant;
+
+use super::diff::{Item, Written};
+use super::job::{Failure, Job};
+use super::ownership::{Claim, Owner};
+use super::plan::Ending;
+use super::survey::named;
+use super::{body, preflight};
+use crate::kinds;
+
+/// Looks at the live objects in one run of the task: each conflict with somebody needs one more.
+pub const ROUNDS: usize = 10;
+/// Pause before looking again after a conflict, so that the caches catch up.
+pub const ROUND_PAUSE: Duration = Duration::from_millis(300);
+/// Pause between looks at CRDs that are not served yet.
+pub const ESTABLISHED_POLL: Duration = Duration::from_millis(250);
+/// A CRD is looked at this long after it changed last: the API server writes its conditions one after the other.
+pub const ESTABLISHED_QUIET: Duration = Duration::from_millis(400);
+/// Without any CRD becoming served for this long, the task ends and says which are awaited. The API server needs some
+/// 75 ms for each, one after the other.
+pub const ESTABLISHED_STALL: Duration = Duration::from_secs(60);
+/// A CRD is looked at again after this long even if the caches show no change.
+pub const ESTABLISHED_RECHECK: Duration = Duration::from_secs(5);
+/// A name that is not accepted is refused for good after this long: the other CRD of that name may be just going.
+pub const NAMES_GRACE: Duration = Duration::from_secs(10);
+/// Progress is shown, and written into the status, at most once in this time.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the caches may take to show what was written.
+pub const CACHE_LAG: Duration = Duration::from_secs(10);
+
+/// What came of it.
+pub(crate) struct Established {
+    pub ending: Ending,
+    pub written: Option<BTreeMap<(usize, String), Written>>,
+    pub wrote: bool,
+}
+
+impl Established {
+    fn unfinished(ending: Ending, wrote: bool) -> Self {
+        Self {
+            ending,
+            written: None,
+            wrote,
+        }
+    }
+}
+
+/// Runs until all objects are in place, or something keeps one from it.
+pub(crate) async fn establish(job: &Job) -> Established {
+    let refused = preflight::unrunnable(job);
+    if !refused.is_empty() {
+        return Established::unfinished(Ending::Refused(refused), false);
+    }
+    let known = known_established(job);
+    let mut wrote = false;
+    let mut settled = false;
+    let mut waiting = vec![];
+    for _ in 0..ROUNDS {
+        let survey = job.survey();
+        if !survey.refused.is_empty() {
+            return Established::unfinished(Ending::Refused(survey.refused), wrote);
+        }
+        waiting = survey.terminating.clone();
+        let changes = !survey.create.is_empty() || !survey.own.is_empty() || !survey.replace.is_empty();
+        wrote |= changes;
+        let total = job.items.len();
+        let left = survey.create.len() + survey.own.len() + survey.replace.len();
+        let shown = Shown::new(total - left.min(total));
+
+        // All creations first: only if they succeeded is anything taken from those who serve (design §3.1.4).
+        let mut failures = create(job, survey.create, &shown).await;
+        let created = failures.is_empty();
+        if created {
+            failures.extend(take(job, survey.own, survey.replace, &shown).await);
+        }
+        match verdict(failures) {
+            Verdict::Fine => {}
+            Verdict::Again => {
+                tokio::time::sleep(ROUND_PAUSE).await;
+                continue;
+            }
+            Verdict::End(ending) => return Established::unfinished(ending, wrote),
+        }
+        match verdict(release(job).await) {
+            Verdict::Fine => {}
+            Verdict::Again => {
+                tokio::time::sleep(ROUND_PAUSE).await;
+                continue;
+            }
+            Verdict::End(ending) => return Established::unfinished(ending, wrote),
+        }
+        settled = true;
+        break;
+    }
+    if !settled {
+        let again = "somebody else keeps changing objects of this package; it is tried again".to_owned();
+        return Established::unfinished(Ending::Waiting(vec![again]), wrote);
+    }
+    if !waiting.is_empty() {
+        return Established::unfinished(Ending::Waiting(waiting), wrote);
+    }
+    if let Some(ending) = served(job, &known).await {
+        return Established::unfinished(ending, wrote);
+    }
+    caught_up(job).await;
+    let written = job
+        .items
+        .iter()
+        .filter_map(|item| {
+            let live = job.live(item)?;
+            let written = Written {
+                uid: live.uid.clone(),
+                generation: live.generation,
+            };
+            Some(((item.kind, item.name.clone()), written))
+        })
+        .collect();
+    Established {
+        ending: Ending::Done,
+        written: Some(written),
+        wrote,
+    }
+}
+
+/// Progress that is shown now and then.
+struct Shown {
+    done: std::sync::atomic::AtomicUsize,
+    last: std::sync::Mutex<Instant>,
+}
+
+impl Shown {
+    fn new(done: usize) -> Self {
+        Self {
+            done: done.into(),
+            last: std::sync::Mutex::new(Instant::now()),
+        }
+    }
+
+    fn step(&self, job: &Job) {
+        let done = 1 + self.done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.show(job, done);
+    }
+
+    fn show(&self, job: &Job, done: usize) {
+        let mut last = self
+            .last
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if last.elapsed() >= PROGRESS_INTERVAL {
+            *last = Instant::now();
+            job.progress(done);
+        }
+    }
+}
+
+enum Verdict {
+    Fine,
+    Again,
+    End(Ending),
+}
+
+fn verdict(failures: Vec<Failure>) -> Verdict {
+    if failures.is_empty() {
+        return Verdict::Fine;
+    }
+    if failures.contains(&Failure::Stopped) {
+        return Verdict::End(Ending::Waiting(vec!["the work was stopped".to_owned()]));
+    }
+    let (mut refused, mut waiting) = (vec![], vec![]);
+    for failure in failures {
+        match failure {
+            Failure::Refused(text) => refused.push(text),
+            Failure::Waiting(text) => waiting.push(text),
+            Failure::Redo | Failure::Stopped => {}
+        }
+    }
+    refused.sort();
+    waiting.sort();
+    match (refused.is_empty(), waiting.is_empty()) {
+        (false, _) => Verdict::End(Ending::Refused(refused)),
+        (true, false) => Verdict::End(Ending::Waiting(waiting)),
+        (true, true) => Verdict::Again,
+    }
+}
+
+async fn create(job: &Job, places: Vec<usize>, shown: &Shown) -> Vec<Failure> {
+    let owners = match job.parties().claim(Some(&Meta::default())) {
+        Claim::Take(owners) => owners,
+        _ => vec![],
+    };
+    job.each(places, |place| {
+        let owners = &owners;
+        async move {
+            let (Some(item), Some(target)) = job
+                .items
+                .get(place)
+                .and_then(|i| Some((i, job.target(i)?)))
+                .unzip()
+            else {
+                return Ok(());
+            };
+            let body = kit::write::Payload::from(body::create(job.body(item)?, item, owners));
+            let made = job
+                .send(&job.cx.writer, item, |writer| {
+                    let (target, body) = (target.clone(), body.clone());
+                    async move { writer.create(api::FIELD_MANAGER_REVISION, &target, body).await }
+                })
+                .await?;
+            job.note(item, made);
+            shown.step(job);
+            Ok(())
+        }
+    })
+    .await
+}
+
+async fn take(
+    job: &Job,
+    own: Vec<(usize, Vec<Owner>)>,
+    replace: Vec<(usize, Vec<Owner>)>,
+    shown: &Shown,
+) -> Vec<Failure> {
+    let places = own
+        .into_iter()
+        .map(|(p, _)| (p, false))
+        .chain(replace.into_iter().map(|(p, _)| (p, true)));
+    let parties = &job.parties();
+    job.each(places.collect(), |(place, content)| async move {
+        let Some(item) = job.items.get(place) else {
+            return Ok(());
+        };
+        let (Some(target), Some(live)) = (job.target(item), job.live(item)) else {
+            return Err(Failure::Redo);
+        };
+        // Owners and resource version are of one and the same state of the object.
+        let owners = match parties.claim(Some(&live)) {
+            Claim::Held => live.owner_references.clone(),
+            Claim::Take(owners) => owners,
+            Claim::Absent | Claim::Refused(_) => return Err(Failure::Redo),
+        };
+        let patch = match content {
+            true => body::replace(&job.body(item)?, item, &owners, &live),
+            false => body::own(&owners, &live),
+        };
+        let patch = kit::write::Payload::from(patch);
+        let taken = job
+            .send(&job.cx.writer, item, |writer| {
+                let (target, patch) = (target.clone(), patch.clone());
+                async move {
+                    writer
+                        .json_patch(api::FIELD_MANAGER_REVISION, &target, patch)
+                        .await
+                }
+            })
+            .await;
+        match taken {
+            Ok(meta) => {
+                // The generation was ours before if only owners changed; the answer says so.
+                job.note(item, meta);
+                shown.step(job);
+                Ok(())
+            }
+            Err(Failure::Redo) => {
+                refresh(job, item, &target).await;
+                Err(Failure::Redo)
+            }
+            Err(failure) => Err(failure),
+        }
+    })
+    .await
+}
+
+/// Reads an object that somebody changed meanwhile: the cache may not show it yet.
+async fn refresh(job: &Job, item: &Item, target: &kit::resource::Target) {
+    match read::meta(&job.cx.client, target).await {
+        Ok(Some(meta)) => job.note(item, meta),
+        Ok(None) => job.unnote(item),
+        Err(error) => tracing::debug!(%error, "an object could not be read again"),
+    }
+}
+
+/// Gives up control of live objects that revisions of this package control and the content doesn't carry.
+pub(crate) async fn release(job: &Job) -> Vec<Failure> {
+    let carried: BTreeSet<(usize, &str)> = job.items.iter().map(|i| (i.kind, i.name.as_str())).collect();
+    let parties = job.parties();
+    let mut left: Vec<(usize, String)> = vec![];
+    for (kind, live) in job.cx.caches.objects.iter().enumerate() {
+        for uid in parties.siblings.iter().chain([&parties.revision.uid]) {
+            left.extend(live.owned_by(uid).into_iter().map(|name| (kind, name)));
+        }
+    }
+    left.retain(|(kind, name)| !carried.contains(&(*kind, name.as_str())));
+    left.sort();
+    left.dedup();
+    let parties = &parties;
+    job.each(left, |(kind, name)| async move {
+        let Some(live) = job.cx.caches.object(kind, &name) else {
+            return Ok(());
+        };
+        let Some(owners) = parties.released(&live) else {
+            return Ok(());
+        };
+        let Some(carried) = kinds::ALL.get(kind) else {
+            return Ok(());
+        };
+        let target = kit::resource::Target::cluster(carried.resource.clone(), name.clone());
+        let item = Item {
+            kind,
+            version: carried.resource.version.to_string(),
+            name,
+            hash: String::new(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            entry: usize::MAX,
+        };
+        let patch = kit::write::Payload::from(body::own(&owners, &live));
+        let released = job
+            .send(&job.cx.writer, &item, |writer| {
+                let (target, patch) = (target.clone(), patch.clone());
+                async move {
+                    writer
+                        .json_patch(api::FIELD_MANAGER_REVISION, &target, patch)
+                        .await
+                }
+            })
+            .await;
+        released.map(drop)
+    })
+    .await
+}
+
+/// UIDs of CRDs that were served already when a revision of this package that served recorded them.
+fn known_established(job: &Job) -> BTreeSet<String> {
+    job.siblings()
+        .iter()
+        .chain([&job.revision])
+        .filter(|r| {
+            let served = r
+                .metadata
+                .annotations
+                .iter()
+                .any(|a| a.contains_key(api::annotation::SERVED));
+            let conditions = r.status.iter().flat_map(|s| &s.conditions);
+            served
+                || conditions
+                    .into_iter()
+                    .any(|c| c.type_ == ConditionType::Established.as_str() && c.is_true())
+        })
+        .flat_map(|r| {
+            r.status
+                .iter()
+                .flat_map(|s| &s.object_refs)
+                .filter_map(|o| o.uid.clone())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+struct Awaited<'a> {
+    item: &'a Item,
+    seen: String,
+    changed: Instant,
+    looked: Option<(String, Instant)>,
+    unaccepted: Option<(String, Instant)>,
+}
+
+/// Waits until the API server serves all CRDs. Their conditions are not in the metadata that is watched, so each CRD is
+/// read once it stopped changing.
+async fn served(job: &Job, known: &BTreeSet<String>) -> Option<Ending> {
+    let start = Instant::now();
+    let mut awaited: Vec<Awaited<'_>> = job
+        .items
+        .iter()
+        .filter(|item| item.kind == kinds::CRD)
+        .filter(|item| job.live(item).is_none_or(|live| !known.contains(&live.uid)))
+        .map(|item| Awaited {
+            item,
+            seen: String::new(),
+            changed: start,
+            looked: None,
+            unaccepted: None,
+        })
+        .collect();
+    let total = job.items.len();
+    let shown = Shown::new(total - awaited.len());
+    let mut progressed = start;
+    while !awaited.is_empty() {
+        if job
+            .cancel
+            .run_until_cancelled(tokio::time::sleep(ESTABLISHED_POLL))
+            .await
+            .is_none()
+        {
+            return Some(Ending::Waiting(vec!["the work was stopped".to_owned()]));
+        }
+        let now = Instant::now();
+        for crd in &mut awaited {
+            let version = job
+                .live(crd.item)
+                .map(|live| live.resource_version.clone())
+                .unwrap_or_default();
+            if version != crd.seen {
+                crd.seen = version;
+                crd.changed = now;
+            }
+        }
+        let due: Vec<usize> = awaited
+            .iter()
+            .enumerate()
+            .filter(|(_, crd)| now.duration_since(crd.changed) >= ESTABLISHED_QUIET)
+            .filter(|(_, crd)| match &crd.looked {
+                Some((version, at)) => *version != crd.seen || now.duration_since(*at) >= ESTABLISHED_RECHECK,
+                // The first write of a fresh CRD's conditions changes it; before that a look is in vain.
+                None => {
+                    let written = job.fresh_version(crd.item);
+                    written.is_none_or(|w| w != crd.seen)
+                        || now.duration_since(crd.changed) >= ESTABLISHED_RECHECK
+                }
+            })
+            .map(|(place, _)| place)
+            .collect();
+        let looks = futures::StreamExt::buffer_unordered(
+            futures::stream::iter(due.into_iter().map(|place| {
+                let target = awaited.get(place).and_then(|crd| job.target(crd.item));
+                async move {
+                    let _permit = job.cx.requests.acquire().await;
+                    let conditions = match target {
+                        Some(target) => read::conditions(&job.cx.client, &target).await.ok().flatten(),
+                        None => None,
+                    };
+                    (place, conditions)
+                }
+            })),
+            super::job::REQUESTS_PER_PACKAGE,
+        );
+        let looks: Vec<_> = futures::StreamExt::collect(looks).await;
+        let mut done = BTreeSet::new();
+        for (place, conditions) in looks {
+            let (Some(crd), Some(conditions)) = (awaited.get_mut(place), conditions) else {
+                continue;
+            };
+            crd.looked = Some((crd.seen.clone(), now));
+            let is = |type_: &str, status: &str| conditions.get(type_).is_some_and(|c| c.status == status);
+            if is("Established", "True") {
+                done.insert(place);
+            } else if is("NamesAccepted", "False") {
+                let why = conditions
+                    .get("NamesAccepted")
+                    .and_then(|c| c.message.clone())
+                    .unwrap_or_default();
+                crd.unaccepted.get_or_insert((why, now));
+            } else {
+                crd.unaccepted = None;
+            }
+        }
+        if !done.is_empty() {
+            progressed = now;
+            let mut place = 0;
+            awaited.retain(|_| {
+                place += 1;
+                !done.contains(&(place - 1))
+            });
+        }
+        shown.show(job, total - awaited.len());
+        let refused: Vec<String> = awaited
+            .iter()
+            .filter_map(|crd| crd.unaccepted.as_ref().map(|(why, since)| (crd, why, since)))
+            .filter(|(_, _, since)| now.duration_since(**since) >= NAMES_GRACE)
+            .map(|(crd, why, _)| format!("{}: its names are not accepted: {why}", named(crd.item)))
+            .collect();
+        if !refused.is_empty() {
+            return Some(Ending::Refused(refused));
+        }
+        if now.duration_since(progressed) >= ESTABLISHED_STALL {
+            let waiting = awaited
+                .iter()
+                .map(|crd| format!("{} is not served yet", named(crd.item)))
+                .collect();
+            return Some(Ending::Waiting(waiting));
+        }
+    }
+    None
+}
+
+/// Waits until the caches show what was written, so that the next look doesn't take them for changes of others.
+async fn caught_up(job: &Job) {
+    let lags = || job.items.iter().any(|item| job.lags(item));
+    let waited = async {
+        while lags() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    if tokio::time::timeout(CACHE_LAG, waited).await.is_err() {
+        tracing::warn!(revision = %job.key, "the caches don't show yet what was written");
+    }
+}

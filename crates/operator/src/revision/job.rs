@@ -1,0 +1,272 @@
+//! What every task on a revision needs: who it works for, and how it writes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use api::pkg::{Package, Progress, Revision};
+use futures::StreamExt;
+use kit::meta::Meta;
+use kit::resource::Target;
+use kit::write::{WriteError, Writer};
+use tokio_util::sync::CancellationToken;
+
+use super::diff::{Item, Written};
+use super::items::WebhookService;
+use super::observe;
+use super::ownership::Parties;
+use super::survey::{self, Survey};
+use crate::content::Content;
+use crate::context::Context;
+use crate::key::Key;
+use crate::kinds;
+
+/// Requests of one package at a time, so that a large one leaves room for others.
+pub const REQUESTS_PER_PACKAGE: usize = 4;
+/// Tries of one write that the API server had no time for, before the task is given up and started again later.
+pub const WRITE_TRIES: u32 = 5;
+/// First pause between such tries, doubled each time.
+pub const WRITE_PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause that the API server may ask for before the task is given up and started again later.
+pub const WRITE_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// One task at work.
+pub(crate) struct Job {
+    pub cx: Arc<Context>,
+    pub key: Key,
+    pub revision: Arc<Revision>,
+    pub package: Arc<Package>,
+    pub ticket: u64,
+    pub cancel: CancellationToken,
+    /// The content; nothing while objects are only released.
+    pub content: Option<Arc<Content>>,
+    pub items: Arc<Vec<Item>>,
+    pub webhooks: Option<WebhookService>,
+    /// What this task wrote, which the caches may not show yet.
+    pub fresh: Mutex<BTreeMap<(usize, String), Arc<Meta>>>,
+}
+
+/// Why one write didn't happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Somebody was faster: look again.
+    Redo,
+    /// Waiting doesn't help.
+    Refused(String),
+    /// It may work later.
+    Waiting(String),
+    /// This process may not write any more, or the task was stopped.
+    Stopped,
+}
+
+impl Job {
+    pub(crate) fn uid(&self) -> &str {
+        self.revision.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn siblings(&self) -> Vec<Arc<Revision>> {
+        observe::siblings(&self.cx, self.key.kind, &self.revision, &self.package)
+    }
+
+    /// Who has a say, as the caches know it now.
+    pub(crate) fn parties(&self) -> Parties {
+        observe::parties(
+            &self.cx,
+            self.key.kind,
+            &self.revision,
+            &self.package,
+            &self.siblings(),
+        )
+    }
+
+    /// The object as it is: what this task wrote, or what the cache shows, whichever is newer.
+    pub(crate) fn live(&self, item: &Item) -> Option<Arc<Meta>> {
+        let cached = self.cx.caches.object(item.kind, &item.name);
+        let fresh = self.fresh().get(&(item.kind, item.name.clone())).cloned();
+        match (cached, fresh) {
+            (Some(cached), Some(fresh)) => Some(if is_newer(&cached, &fresh) { cached } else { fresh }),
+            (cached, fresh) => cached.or(fresh),
+        }
+    }
+
+    fn fresh(&self) -> std::sync::MutexGuard<'_, BTreeMap<(usize, String), Arc<Meta>>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The resource version that this task's own write gave the object.
+    pub(crate) fn fresh_version(&self, item: &Item) -> Option<String> {
+        self.fresh()
+            .get(&(item.kind, item.name.clone()))
+            .map(|meta| meta.resource_version.clone())
+    }
+
+    /// The cache doesn't show yet what this task wrote.
+    pub(crate) fn lags(&self, item: &Item) -> bool {
+        let Some(fresh) = self.fresh().get(&(item.kind, item.name.clone())).cloned() else {
+            return false;
+        };
+        match self.cx.caches.object(item.kind, &item.name) {
+            Some(cached) => cached.resource_version != fresh.resource_version && !is_newer(&cached, &fresh),
+            None => true,
+        }
+    }
+
+    /// Remembers what the API server answered.
+    pub(crate) fn note(&self, item: &Item, meta: Meta) {
+        self.fresh()
+            .insert((item.kind, item.name.clone()), Arc::new(meta));
+    }
+
+    /// Forgets it: somebody else wrote since.
+    pub(crate) fn unnote(&self, item: &Item) {
+        self.fresh().remove(&(item.kind, item.name.clone()));
+    }
+
+    /// What was recorded of former writes by this package's revisions, and by this task.
+    pub(crate) fn records(&self) -> BTreeMap<(usize, String), Written> {
+        let siblings = self.siblings();
+        let latest = self.cx.works.with(self.uid(), |work| work.written.clone());
+        let mut records = survey::records(
+            siblings.iter().chain([&self.revision]).map(AsRef::as_ref),
+            latest.as_deref(),
+        );
+        let fresh = self.fresh();
+        records.extend(fresh.iter().map(|(key, meta)| {
+            (
+                key.clone(),
+                Written {
+                    uid: meta.uid.clone(),
+                    generation: meta.generation,
+                },
+            )
+        }));
+        records
+    }
+
+    pub(crate) fn survey(&self) -> Survey {
+        survey::survey(
+            &self.items,
+            |item| self.live(item),
+            &self.records(),
+            &self.parties(),
+        )
+    }
+
+    pub(crate) fn target(&self, item: &Item) -> Option<Target> {
+        Some(Target::cluster(
+            kinds::in_version(item.kind, &item.version)?,
+            item.name.clone(),
+        ))
+    }
+
+    /// The content of one object, with webhooks wired.
+    pub(crate) fn body(&self, item: &Item) -> Result<serde_json::Value, Failure> {
+        let lost =
+            |error: String| Failure::Waiting(format!("the store lost {}: {error}", survey::named(item)));
+        let content = self
+            .content
+            .as_ref()
+            .ok_or_else(|| lost("it was not loaded".to_owned()))?;
+        let entry = content.parsed.objects.get(item.entry);
+        let entry = entry.ok_or_else(|| lost("it is not in the index".to_owned()))?;
+        let mut bodies = content.open().map_err(|error| lost(error.to_string()))?;
+        let body = bodies.read(entry).map_err(|error| lost(error.to_string()))?;
+        Ok(match &self.webhooks {
+            Some(webhooks) if entry.needs_webhook() => super::items::wire(body, webhooks),
+            _ => body,
+        })
+    }
+
+    /// Sends a write, again if the API server had no time, within the bounds of all packages.
+    pub(crate) async fn send<F, R>(&self, writer: &Writer, item: &Item, write: F) -> Result<Meta, Failure>
+    where
+        F: Fn(Writer) -> R,
+        R: Future<Output = Result<Meta, WriteError>>,
+    {
+        let mut pause = WRITE_PAUSE;
+        for attempt in 1.. {
+            if self.cancel.is_cancelled() {
+                return Err(Failure::Stopped);
+            }
+            let error = {
+                let _permit = self.cx.requests.acquire().await;
+                match write(writer.clone()).await {
+                    Ok(meta) => return Ok(meta),
+                    Err(error) => error,
+                }
+            };
+            let failure = failure(item, &error);
+            if !matches!(failure, Failure::Waiting(_)) || attempt >= WRITE_TRIES {
+                return Err(failure);
+            }
+            let wait = error.retry_after().unwrap_or(pause);
+            if wait > WRITE_PAUSE_MAX {
+                return Err(failure);
+            }
+            pause *= 2;
+            if self
+                .cancel
+                .run_until_cancelled(tokio::time::sleep(wait))
+                .await
+                .is_none()
+            {
+                return Err(Failure::Stopped);
+            }
+        }
+        Err(Failure::Stopped)
+    }
+
+    /// Does something for several objects at a time and collects what failed.
+    pub(crate) async fn each<T, R>(&self, places: Vec<T>, act: impl Fn(T) -> R) -> Vec<Failure>
+    where
+        R: Future<Output = Result<(), Failure>>,
+    {
+        futures::stream::iter(places)
+            .map(act)
+            .buffer_unordered(REQUESTS_PER_PACKAGE)
+            .filter_map(|result| std::future::ready(result.err()))
+            .collect()
+            .await
+    }
+
+    pub(crate) fn progress(&self, established: usize) {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let progress = Progress {
+            established: count(established),
+            total: count(self.items.len()),
+        };
+        self.cx.works.progress(self.uid(), self.ticket, progress);
+        self.cx.revisions.add(self.key.clone());
+    }
+}
+
+/// Resource versions are numbers to this API server's clients for comparing, as the watch protocol of Kubernetes 1.35
+/// states; where they are not, the cache counts as the newer.
+fn is_newer(cached: &Meta, fresh: &Meta) -> bool {
+    match (
+        cached.resource_version.parse::<u128>(),
+        fresh.resource_version.parse::<u128>(),
+    ) {
+        (Ok(cached), Ok(fresh)) => cached > fresh,
+        _ => true,
+    }
+}
+
+fn failure(item: &Item, error: &WriteError) -> Failure {
+    let say = |text: String| format!("{}: {text}", survey::named(item));
+    match error {
+        WriteError::Fenced(_) => Failure::Stopped,
+        WriteError::Conflict { .. } | WriteError::AlreadyExists { .. } | WriteError::NotFound { .. } => {
+            Failure::Redo
+        }
+        WriteError::NotServed { resource, version } => Failure::Refused(say(format!(
+            "this cluster does not serve {resource} in version {version}; install what defines it"
+        ))),
+        other if other.is_transient() => Failure::Waiting(say(other.to_string())),
+        WriteError::Invalid { refusal, .. }
+        | WriteError::Forbidden { refusal, .. }
+        | WriteError::TooLarge { refusal, .. }
+        | WriteError::Other { refusal, .. } => Failure::Refused(say(refusal.to_string())),
+        other => Failure::Refused(say(other.to_string())),
+    }
+}

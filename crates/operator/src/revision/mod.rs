@@ -1,0 +1,36 @@
+//! Revisions: their content, and the objects that it puts into the cluster (design §3.1, §3.2).
+
+mod act;
+mod body;
+pub mod diff;
+mod establish;
+pub mod items;
+mod job;
+mod observe;
+pub mod ownership;
+pub mod plan;
+mod preflight;
+pub mod survey;
+mod task;
+pub mod work;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kit::queue::Next;
+
+pub use work::{Carriers, Works};
+
+use crate::context::Context;
+use crate::key::Key;
+
+pub(crate) use task::digest;
+
+/// Looks at one revision and does what is to be done.
+pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
+    let Some(seen) = observe::observe(&cx, &key) else {
+        return Next::Await;
+    };
+    let plan = plan::plan(&seen, Timestamp::now());
+    act::act(&cx, &key, &seen, plan).await
+}

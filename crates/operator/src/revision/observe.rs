@@ -1,0 +1,124 @@
+//! What is known of a revision: caches and this process's own work, nothing else.
+
+use std::sync::Arc;
+
+use api::pkg::{Package, PackageKind, Revision};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::ownership::{Parties, Party};
+use super::plan::Seen;
+use super::survey;
+use crate::context::Context;
+use crate::key::Key;
+
+/// `None` if the revision doesn't exist (any more).
+pub(crate) fn observe(cx: &Context, key: &Key) -> Option<Seen> {
+    let Some(revision) = cx.caches.revision(key) else {
+        cx.forget_gone();
+        return None;
+    };
+    let owner = revision
+        .metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|o| o.controller == Some(true));
+    let name = owner.map(|o| o.name.as_str()).or(revision.package_name());
+    let package = name.and_then(|name| cx.caches.package(&Key::new(key.kind, name)));
+    let package = package.filter(|p| owner.is_none_or(|o| Some(&o.uid) == p.metadata.uid.as_ref()));
+    let uid = revision.metadata.uid.clone().unwrap_or_default();
+    let siblings = package
+        .as_ref()
+        .map(|p| siblings(cx, key.kind, &revision, p))
+        .unwrap_or_default();
+    let controls = cx.caches.objects.iter().any(|live| {
+        let owned = live.lookup_objects(&uid);
+        owned
+            .iter()
+            .any(|meta| meta.controller().is_some_and(|c| c.uid == uid))
+    });
+    let active = revision.spec.desired_state == "Active";
+    let differs = active
+        && package
+            .as_ref()
+            .is_some_and(|p| differs(cx, key.kind, &revision, p, &siblings));
+    let work = cx.works.view(&uid, differs);
+    Some(Seen {
+        revision,
+        package,
+        siblings,
+        work,
+        controls,
+    })
+}
+
+/// Who has a say about the objects of a revision, as the caches know it now.
+pub(crate) fn parties(
+    cx: &Context,
+    kind: PackageKind,
+    revision: &Revision,
+    package: &Package,
+    siblings: &[Arc<Revision>],
+) -> Parties {
+    let party = |kind: &str, meta: &ObjectMeta| Party {
+        api_version: api::API_VERSION.to_owned(),
+        kind: kind.to_owned(),
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+    };
+    let living = cx.caches.revisions.iter().flat_map(|(_, live)| live.all());
+    Parties {
+        revision: party(kind.revision_kind(), &revision.metadata),
+        package: party(kind.kind(), &package.metadata),
+        siblings: siblings.iter().filter_map(|s| s.metadata.uid.clone()).collect(),
+        living: living.filter_map(|r| r.metadata.uid.clone()).collect(),
+    }
+}
+
+/// The package's other revisions.
+pub(crate) fn siblings(
+    cx: &Context,
+    kind: PackageKind,
+    revision: &Revision,
+    package: &Package,
+) -> Vec<Arc<Revision>> {
+    let name = package.metadata.name.as_deref().unwrap_or_default();
+    let mut all = cx
+        .caches
+        .revisions_of(kind, name, package.metadata.uid.as_deref().unwrap_or_default());
+    all.retain(|r| r.metadata.uid != revision.metadata.uid);
+    all
+}
+
+/// Live objects are not what this active revision says, as far as its content is loaded and nothing runs.
+fn differs(
+    cx: &Context,
+    kind: PackageKind,
+    revision: &Arc<Revision>,
+    package: &Package,
+    siblings: &[Arc<Revision>],
+) -> bool {
+    let uid = revision.metadata.uid.as_deref().unwrap_or_default();
+    let loaded = cx.works.with(uid, |work| match work.is_running() {
+        true => None,
+        false => work
+            .loaded
+            .clone()
+            .map(|(_, items)| (items, work.written.clone())),
+    });
+    let Some((items, written)) = loaded else {
+        return false;
+    };
+    let parties = parties(cx, kind, revision, package, siblings);
+    let records = survey::records(
+        siblings.iter().chain([revision]).map(AsRef::as_ref),
+        written.as_deref(),
+    );
+    !survey::survey(
+        &items,
+        |item| cx.caches.object(item.kind, &item.name),
+        &records,
+        &parties,
+    )
+    .is_empty()
+}

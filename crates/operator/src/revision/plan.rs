@@ -1,0 +1,613 @@
+//! What the revision controller does with one revision: pure, total, and without a clock (design §3.1).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::condition::{ConditionType, Reason, Status};
+use api::pkg::{DeclaredDependency, ImageConfigRef, ObjectRef, Package, Progress, Revision};
+use jiff::Timestamp;
+
+use crate::conditions::Cond;
+use crate::manager::check::Trouble;
+
+/// Names of objects in a refusal; the rest is counted (ten name the pattern, a hundred hide it).
+pub const NAMED_REFUSALS: usize = 10;
+/// Lint warnings kept in a revision's status.
+pub const MAX_WARNINGS: usize = 20;
+
+/// What can be done for a revision, one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// See whether it would work here.
+    Preflight,
+    /// Put all objects in place and keep them so.
+    Establish,
+    /// Give up control of the objects, for nobody follows.
+    Release,
+}
+
+/// A task with what it was started for; a change of it makes a running task stale.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Aim {
+    /// The task.
+    pub task: Task,
+    /// `metadata.generation` of the revision.
+    pub generation: i64,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// As wished.
+    Done,
+    /// The content could not be had.
+    NoContent(Trouble),
+    /// The content is not fit for this kind of package, or for this version. The text is the message of the condition.
+    Unfit(String),
+    /// Objects can't be had, and waiting doesn't help.
+    Refused(Vec<String>),
+    /// Objects can't be had yet.
+    Waiting(Vec<String>),
+}
+
+/// What is known of a package's content without its objects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ContentFacts {
+    /// Labels of the metadata, without reserved keys.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the metadata, without reserved keys.
+    pub annotations: BTreeMap<String, String>,
+    /// `status.capabilities`.
+    pub capabilities: Option<Vec<String>>,
+    /// What it depends on.
+    pub dependencies: Vec<DeclaredDependency>,
+    /// Lint warnings.
+    pub warnings: Vec<String>,
+    /// The reference that it was fetched by.
+    pub resolved_image: String,
+    /// ImageConfigs that had a say.
+    pub applied: Vec<ImageConfigRef>,
+}
+
+/// The work on this revision, as far as this process has done any.
+#[derive(Clone, Debug, Default)]
+pub struct WorkView {
+    /// What runs now.
+    pub running: Option<Aim>,
+    /// What ended last: aim, ending, and when to try again if it didn't end well.
+    pub ended: Option<(Aim, Ending, Option<Timestamp>)>,
+    /// The content, once loaded.
+    pub content: Option<Arc<ContentFacts>>,
+    /// Live objects differ from what the active revision says.
+    pub differs: bool,
+    /// Objects in place and in all, while establishing.
+    pub progress: Option<Progress>,
+    /// Objects established, once all are.
+    pub object_refs: Option<Vec<ObjectRef>>,
+}
+
+/// Everything that the decision depends on.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The revision.
+    pub revision: Arc<Revision>,
+    /// Its package, if it exists.
+    pub package: Option<Arc<Package>>,
+    /// The package's other revisions.
+    pub siblings: Vec<Arc<Revision>>,
+    /// The work on it.
+    pub work: WorkView,
+    /// It controls live objects.
+    pub controls: bool,
+}
+
+/// What to do with the work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkStep {
+    /// Leave it as it is.
+    Keep,
+    /// Stop what runs.
+    Stop,
+    /// Stop what runs, if it is something else, and start this.
+    Start(Aim),
+}
+
+/// The fields of the revision's status that this controller owns, without times.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Conditions, complete.
+    pub conditions: Vec<Cond>,
+    /// `status.objectRefs`.
+    pub object_refs: Vec<ObjectRef>,
+    /// `status.resolvedImage`.
+    pub resolved_image: Option<String>,
+    /// `status.appliedImageConfigRefs`, but for `ConfigureRuntime`.
+    pub applied_image_config_refs: Vec<ImageConfigRef>,
+    /// `status.capabilities`.
+    pub capabilities: Option<Vec<String>>,
+    /// `status.declaredDependencies`.
+    pub declared_dependencies: Vec<DeclaredDependency>,
+    /// `status.warnings`.
+    pub warnings: Vec<String>,
+    /// `status.progress`.
+    pub progress: Option<Progress>,
+}
+
+/// Something to tell about the revision, once.
+pub use crate::manager::plan::{Next, Note};
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The work.
+    pub work: WorkStep,
+    /// Labels and annotations that the revision gets from its package's metadata, if any is missing.
+    pub metadata: Option<(BTreeMap<String, String>, BTreeMap<String, String>)>,
+    /// The status; `None` leaves it alone.
+    pub status: Option<Outcome>,
+    /// Events.
+    pub notes: Vec<Note>,
+    /// When to look again.
+    pub next: Next,
+}
+
+impl Plan {
+    fn still(work: WorkStep) -> Self {
+        Self {
+            work,
+            metadata: None,
+            status: None,
+            notes: vec![],
+            next: Next::Await,
+        }
+    }
+}
+
+/// The part that a revision plays now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Paused,
+    Going,
+    Active,
+    /// Active, but a newer one is active too: for the moment between two writes.
+    Overtaken,
+    /// Inactive, and the one that is wanted.
+    Candidate,
+    /// Inactive, and some sibling is active or nothing is left to release.
+    Resting,
+    /// Inactive, and nobody takes over what it controls.
+    Leaving,
+}
+
+fn part(seen: &Seen) -> Part {
+    let revision = &seen.revision;
+    if revision.metadata.deletion_timestamp.is_some()
+        || seen
+            .package
+            .as_ref()
+            .is_none_or(|p| p.metadata.deletion_timestamp.is_some())
+    {
+        return Part::Going;
+    }
+    if api::annotation::is_paused(&revision.metadata) {
+        return Part::Paused;
+    }
+    let active = |r: &Revision| r.spec.desired_state == "Active" && r.metadata.deletion_timestamp.is_none();
+    if active(revision) {
+        let newer = |s: &Arc<Revision>| active(s) && s.spec.revision > revision.spec.revision;
+        return if seen.siblings.iter().any(newer) {
+            Part::Overtaken
+        } else {
+            Part::Active
+        };
+    }
+    let wanted = seen
+        .package
+        .as_ref()
+        .and_then(|p| p.status.as_ref()?.current_revision.as_deref());
+    match (
+        wanted == revision.metadata.name.as_deref(),
+        seen.siblings.iter().any(|s| active(s)),
+    ) {
+        (_, false) if seen.controls => Part::Leaving,
+        (true, _) => Part::Candidate,
+        _ => Part::Resting,
+    }
+}
+
+/// Decides. Total: trouble becomes conditions of the plan.
+#[must_use]
+pub fn plan(seen: &Seen, now: Timestamp) -> Plan {
+    match part(seen) {
+        Part::Going => Plan::still(WorkStep::Stop),
+        Part::Overtaken => Plan::still(WorkStep::Stop),
+        Part::Paused => paused(seen),
+        Part::Active => working(seen, Task::Establish, now),
+        Part::Candidate => working(seen, Task::Preflight, now),
+        Part::Leaving => {
+            let (work, next) = work_step(seen, Task::Release, seen.controls, now);
+            Plan {
+                work,
+                metadata: None,
+                status: Some(resting(seen)),
+                notes: vec![],
+                next,
+            }
+        }
+        Part::Resting => Plan {
+            status: Some(resting(seen)),
+            ..Plan::still(WorkStep::Stop)
+        },
+    }
+}
+
+fn before(seen: &Seen, type_: ConditionType) -> Option<Cond> {
+    let conditions = &seen.revision.status.as_ref()?.conditions;
+    conditions
+        .iter()
+        .find(|c| c.type_ == type_.as_str())
+        .and_then(Cond::read)
+}
+
+/// The status as it is, without the conditions that speak of work in progress.
+fn kept(seen: &Seen) -> Outcome {
+    let status = seen.revision.status.clone().unwrap_or_default();
+    let content = seen.work.content.as_deref();
+    let mut outcome = Outcome {
+        conditions: vec![],
+        object_refs: seen.work.object_refs.clone().unwrap_or(status.object_refs),
+        resolved_image: status.resolved_image,
+        applied_image_config_refs: status
+            .applied_image_config_refs
+            .into_iter()
+            .filter(|r| r.reason != api::pkg::AppliedReason::ConfigureRuntime.as_str())
+            .collect(),
+        capabilities: status.capabilities,
+        declared_dependencies: status.declared_dependencies,
+        warnings: status.warnings,
+        progress: None,
+    };
+    if let Some(content) = content {
+        outcome.resolved_image = Some(content.resolved_image.clone());
+        outcome.applied_image_config_refs = content.applied.clone();
+        outcome.capabilities = content.capabilities.clone();
+        outcome.declared_dependencies = content.dependencies.clone();
+        outcome.warnings = content.warnings.iter().take(MAX_WARNINGS).cloned().collect();
+    }
+    outcome
+}
+
+fn paused(seen: &Seen) -> Plan {
+    let was = before(seen, ConditionType::Synced).is_some_and(|c| c.reason == Reason::ReconcilePaused);
+    let message = "Reconciliation (including deletion) is paused via the pause annotation";
+    let mut status = kept(seen);
+    for type_ in [
+        ConditionType::RevisionHealthy,
+        ConditionType::Preflighted,
+        ConditionType::Established,
+        ConditionType::Ready,
+        ConditionType::Reconciling,
+        ConditionType::Stalled,
+    ] {
+        status.conditions.extend(before(seen, type_));
+    }
+    status.progress = seen.revision.status.as_ref().and_then(|s| s.progress);
+    status
+        .conditions
+        .push(Cond::new(ConditionType::Synced, Status::False, Reason::ReconcilePaused).message(message));
+    let note = Note {
+        warning: false,
+        reason: "ReconciliationPaused",
+        message: message.to_owned(),
+    };
+    Plan {
+        status: Some(status),
+        notes: if was { vec![] } else { vec![note] },
+        ..Plan::still(WorkStep::Stop)
+    }
+}
+
+/// An inactive revision shows the health that it had; what speaks of being checked or established goes.
+fn resting(seen: &Seen) -> Outcome {
+    let mut status = kept(seen);
+    status
+        .conditions
+        .extend(before(seen, ConditionType::RevisionHealthy));
+    if before(seen, ConditionType::Established).is_some() {
+        status.conditions.push(Cond::new(
+            ConditionType::Established,
+            Status::False,
+            Reason::Inactive,
+        ));
+    }
+    status
+}
+
+/// Whether the task has to be started, goes on, or rests until a time.
+fn work_step(seen: &Seen, task: Task, needed: bool, now: Timestamp) -> (WorkStep, Next) {
+    let aim = Aim {
+        task,
+        generation: seen.revision.metadata.generation.unwrap_or(0),
+    };
+    if let Some(running) = &seen.work.running {
+        return match *running == aim {
+            true => (WorkStep::Keep, Next::Await),
+            false => (WorkStep::Start(aim), Next::Await),
+        };
+    }
+    match &seen.work.ended {
+        Some((ended, Ending::Done, _)) if *ended == aim && !needed => (WorkStep::Keep, Next::Await),
+        Some((ended, ending, Some(at))) if *ended == aim && *ending != Ending::Done && now < *at => {
+            (WorkStep::Keep, Next::At(*at))
+        }
+        Some((ended, ending, None)) if *ended == aim && *ending != Ending::Done => {
+            (WorkStep::Keep, Next::Await)
+        }
+        _ => (WorkStep::Start(aim), Next::Await),
+    }
+}
+
+fn working(seen: &Seen, task: Task, now: Timestamp) -> Plan {
+    let (work, next) = work_step(seen, task, task == Task::Establish && seen.work.differs, now);
+    let aim = Aim {
+        task,
+        generation: seen.revision.metadata.generation.unwrap_or(0),
+    };
+    // What ended last still tells the truth while it is tried again.
+    let ending = seen
+        .work
+        .ended
+        .as_ref()
+        .filter(|(ended, ..)| *ended == aim)
+        .map(|(_, ending, _)| ending);
+    let mut status = kept(seen);
+    let idle = matches!(work, WorkStep::Keep) && seen.work.running.is_none();
+    status.conditions = match task {
+        Task::Establish => established(seen, ending, idle),
+        Task::Preflight | Task::Release => preflighted(seen, ending),
+    };
+    if task == Task::Establish && !idle && !was_established(seen) {
+        status.progress = seen.work.progress;
+    }
+    let mut notes = notes(seen, &status);
+    notes.extend(lint_note(seen, &status));
+    Plan {
+        work,
+        metadata: metadata(seen),
+        status: Some(status),
+        notes,
+        next,
+    }
+}
+
+fn was_established(seen: &Seen) -> bool {
+    before(seen, ConditionType::Established).is_some_and(|c| c.status == Status::True)
+}
+
+/// `a; b; and 12 more`, with a count first when there are several.
+#[must_use]
+pub fn listed(problems: &[String]) -> String {
+    let named = problems
+        .iter()
+        .take(NAMED_REFUSALS)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
+    match problems.len() {
+        0 | 1 => named,
+        n if n <= NAMED_REFUSALS => format!("{n} objects: {named}"),
+        n => format!("{n} objects: {named}; and {} more", n - NAMED_REFUSALS),
+    }
+}
+
+fn unhealthy(message: String) -> Cond {
+    Cond::new(
+        ConditionType::RevisionHealthy,
+        Status::False,
+        Reason::UnhealthyPackageRevision,
+    )
+    .message(message)
+}
+
+fn healthy() -> Cond {
+    Cond::new(
+        ConditionType::RevisionHealthy,
+        Status::True,
+        Reason::HealthyPackageRevision,
+    )
+}
+
+/// (reason of Established or Preflighted, its message, message of RevisionHealthy, retrying can't help)
+fn said(ending: &Ending) -> (Reason, String, String, bool) {
+    match ending {
+        Ending::Done => (Reason::Done, String::new(), String::new(), false),
+        Ending::NoContent(trouble) => {
+            let reason = if trouble.terminal {
+                Reason::FetchRefused
+            } else {
+                Reason::FetchFailed
+            };
+            (
+                reason,
+                trouble.message.clone(),
+                format!("cannot get package: {trouble}"),
+                trouble.terminal,
+            )
+        }
+        Ending::Unfit(message) => (Reason::Refused, message.clone(), message.clone(), true),
+        Ending::Refused(problems) => {
+            let message = format!("cannot establish control of object: {}", listed(problems));
+            (Reason::Refused, message.clone(), message, true)
+        }
+        Ending::Waiting(problems) => {
+            let message = format!("waiting: {}", listed(problems));
+            (Reason::Waiting, message.clone(), message, false)
+        }
+    }
+}
+
+fn established(seen: &Seen, ending: Option<&Ending>, idle: bool) -> Vec<Cond> {
+    let preflighted = before(seen, ConditionType::Preflighted);
+    let ready = |status: Status, reason: Reason, message: String| {
+        Cond::new(ConditionType::Ready, status, reason).message(message)
+    };
+    match ending {
+        Some(Ending::Done) if idle || was_established(seen) => vec![
+            healthy(),
+            Cond::new(ConditionType::Preflighted, Status::True, Reason::ChecksPassed),
+            Cond::new(ConditionType::Established, Status::True, Reason::AllEstablished),
+            ready(Status::True, Reason::HealthyPackageRevision, String::new()),
+        ],
+        // What serves goes on serving while its content can't be had (design rule 2), or is looked through again after a
+        // restart.
+        None | Some(Ending::NoContent(_) | Ending::Done) if was_established(seen) => vec![
+            before(seen, ConditionType::RevisionHealthy).unwrap_or_else(healthy),
+            preflighted
+                .unwrap_or_else(|| Cond::new(ConditionType::Preflighted, Status::True, Reason::ChecksPassed)),
+            Cond::new(ConditionType::Established, Status::True, Reason::AllEstablished),
+            ready(Status::True, Reason::HealthyPackageRevision, String::new()),
+        ],
+        None | Some(Ending::Done) => {
+            let message = match seen.work.progress {
+                Some(p) => format!("{} of {} objects established", p.established, p.total),
+                None => "fetching the content".to_owned(),
+            };
+            let mut conditions = vec![unhealthy(message.clone())];
+            conditions.extend(preflighted);
+            conditions.push(
+                Cond::new(ConditionType::Established, Status::False, Reason::Establishing)
+                    .message(message.clone()),
+            );
+            conditions.push(ready(Status::False, Reason::Establishing, message.clone()));
+            conditions.push(
+                Cond::new(ConditionType::Reconciling, Status::True, Reason::Establishing).message(message),
+            );
+            conditions
+        }
+        Some(ending) => {
+            let (reason, message, health, terminal) = said(ending);
+            let mut conditions = vec![unhealthy(health)];
+            // A refusal after activation takes the preflight's word back, so that this revision is not activated again
+            // before it was checked again.
+            match reason {
+                Reason::Waiting => conditions.extend(preflighted),
+                _ => conditions.push(
+                    Cond::new(ConditionType::Preflighted, Status::False, reason).message(message.clone()),
+                ),
+            }
+            conditions
+                .push(Cond::new(ConditionType::Established, Status::False, reason).message(message.clone()));
+            conditions.push(ready(Status::False, reason, message.clone()));
+            let type_ = if terminal {
+                ConditionType::Stalled
+            } else {
+                ConditionType::Reconciling
+            };
+            conditions.push(Cond::new(type_, Status::True, reason).message(message));
+            conditions
+        }
+    }
+}
+
+fn preflighted(seen: &Seen, ending: Option<&Ending>) -> Vec<Cond> {
+    match ending {
+        None => {
+            let message = "fetching and checking the content";
+            // A revision that served keeps showing the health it had until it was checked again.
+            let mut conditions: Vec<Cond> =
+                before(seen, ConditionType::RevisionHealthy).into_iter().collect();
+            conditions.push(
+                Cond::new(ConditionType::Preflighted, Status::Unknown, Reason::Checking).message(message),
+            );
+            conditions.extend(inactive(seen));
+            conditions
+        }
+        Some(Ending::Done) => {
+            let mut conditions = vec![
+                healthy(),
+                Cond::new(ConditionType::Preflighted, Status::True, Reason::ChecksPassed),
+            ];
+            conditions.extend(inactive(seen));
+            conditions
+        }
+        Some(ending) => {
+            let (reason, message, health, terminal) = said(ending);
+            let mut conditions = vec![
+                unhealthy(health),
+                Cond::new(ConditionType::Preflighted, Status::False, reason).message(message.clone()),
+            ];
+            conditions.extend(inactive(seen));
+            let type_ = if terminal {
+                ConditionType::Stalled
+            } else {
+                ConditionType::Reconciling
+            };
+            conditions.push(Cond::new(type_, Status::True, reason).message(message));
+            conditions
+        }
+    }
+}
+
+fn inactive(seen: &Seen) -> Option<Cond> {
+    before(seen, ConditionType::Established)
+        .map(|_| Cond::new(ConditionType::Established, Status::False, Reason::Inactive))
+}
+
+/// The package's labels and annotations, if the revision lacks any.
+fn metadata(seen: &Seen) -> Option<(BTreeMap<String, String>, BTreeMap<String, String>)> {
+    let content = seen.work.content.as_deref()?;
+    let lacks = |have: &Option<BTreeMap<String, String>>, want: &BTreeMap<String, String>| {
+        want.iter()
+            .any(|(key, value)| have.as_ref().and_then(|h| h.get(key)) != Some(value))
+    };
+    let meta = &seen.revision.metadata;
+    (lacks(&meta.labels, &content.labels) || lacks(&meta.annotations, &content.annotations))
+        .then(|| (content.labels.clone(), content.annotations.clone()))
+}
+
+fn lint_note(seen: &Seen, status: &Outcome) -> Option<Note> {
+    let known = seen
+        .revision
+        .status
+        .as_ref()
+        .map(|s| s.warnings.as_slice())
+        .unwrap_or_default();
+    (!status.warnings.is_empty() && status.warnings != known).then(|| Note {
+        warning: true,
+        reason: "LintPackage",
+        message: format!("linting package contents failed: {}", status.warnings.join("; ")),
+    })
+}
+
+/// Events, at the moment something becomes different.
+fn notes(seen: &Seen, status: &Outcome) -> Vec<Note> {
+    let is = |type_: ConditionType| status.conditions.iter().find(|c| c.type_ == type_);
+    let mut notes = vec![];
+    let was_healthy = before(seen, ConditionType::RevisionHealthy).is_some_and(|c| c.status == Status::True);
+    let established = is(ConditionType::Established).is_some_and(|c| c.status == Status::True);
+    if established && !was_established(seen) && !was_healthy {
+        let message = "Successfully reconciled package revision".to_owned();
+        notes.push(Note {
+            warning: false,
+            reason: "SyncPackage",
+            message,
+        });
+    }
+    for type_ in [ConditionType::Stalled, ConditionType::Reconciling] {
+        let Some(now) = is(type_) else { continue };
+        let same = before(seen, type_).is_some_and(|c| c.reason == now.reason && c.message == now.message);
+        let reason = match now.reason {
+            Reason::FetchFailed | Reason::FetchRefused => "ParsePackage",
+            Reason::Refused | Reason::Waiting => "SyncPackage",
+            _ => continue,
+        };
+        if !same {
+            notes.push(Note {
+                warning: true,
+                reason,
+                message: now.message.clone(),
+            });
+        }
+    }
+    notes
+}

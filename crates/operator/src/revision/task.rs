@@ -1,0 +1,307 @@
+//! Runs one task on a revision from loading its content to the report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::condition::Reason;
+use api::pkg::{DeclaredDependency, Package, Revision};
+use base64::Engine;
+use jiff::Timestamp;
+use kit::read;
+use kit::resource::{Resource, Target};
+use oci::{Digest, Reference};
+use package::Parsed;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::items::{self, WebhookService};
+use super::job::Job;
+use super::plan::{Aim, ContentFacts, Ending, Task};
+use super::work::Finished;
+use super::{establish, preflight, survey};
+use crate::content::{Content, Origin};
+use crate::context::Context;
+use crate::images;
+use crate::key::Key;
+use crate::manager::check::Trouble;
+use crate::manager::plan::EffectiveImage;
+use crate::runtime_mode::RuntimeMode;
+
+/// Starts the task unless it runs already.
+pub(crate) fn start(
+    cx: &Arc<Context>,
+    key: &Key,
+    revision: &Arc<Revision>,
+    package: &Arc<Package>,
+    aim: Aim,
+) {
+    let uid = revision.metadata.uid.clone().unwrap_or_default();
+    let Some((cancel, ticket)) = cx.works.begin(&uid, &aim, cx.tasks.stopping()) else {
+        return;
+    };
+    let run = Run {
+        cx: cx.clone(),
+        key: key.clone(),
+        revision: revision.clone(),
+        package: package.clone(),
+        ticket,
+        cancel: cancel.clone(),
+    };
+    let span = tracing::info_span!("work", revision = %key, task = ?aim.task);
+    let (context, key) = (cx.clone(), key.clone());
+    let task = async move {
+        let started = tokio::time::Instant::now();
+        let Some(finished) = cancel.run_until_cancelled(run.run(&aim)).await else {
+            return;
+        };
+        let (seconds, wrote) = (started.elapsed().as_secs_f64(), finished.wrote);
+        match &finished.ending {
+            Ending::Done => tracing::info!(wrote, seconds, "done"),
+            other => tracing::warn!(ending = ?other, wrote, seconds, "not done"),
+        }
+        if context.works.end(&uid, ticket, aim, finished, Timestamp::now()) {
+            context.revisions.add(key);
+        }
+    };
+    let name = format!(
+        "work on {}",
+        revision.metadata.name.as_deref().unwrap_or_default()
+    );
+    cx.tasks.spawn_job(name, task.instrument(span));
+}
+
+struct Run {
+    cx: Arc<Context>,
+    key: Key,
+    revision: Arc<Revision>,
+    package: Arc<Package>,
+    ticket: u64,
+    cancel: CancellationToken,
+}
+
+impl Run {
+    async fn run(&self, aim: &Aim) -> Finished {
+        let nothing = |ending| Finished {
+            ending,
+            facts: None,
+            loaded: None,
+            written: None,
+            refs: None,
+            wrote: false,
+        };
+        if aim.task == Task::Release {
+            return nothing(self.release().await);
+        }
+        let (content, image) = match self.load().await {
+            Ok(loaded) => loaded,
+            Err(trouble) => return nothing(Ending::NoContent(trouble)),
+        };
+        let facts = Arc::new(facts(&content.parsed, &image));
+        let unfit = self.unfit(&content.parsed);
+        let webhooks = match unfit {
+            None => self.webhooks(aim.task, &content.parsed).await,
+            Some(_) => Ok(None),
+        };
+        let package_name = self.package.metadata.name.as_deref().unwrap_or_default();
+        let items = Arc::new(items::items(
+            &content.parsed,
+            self.key.kind,
+            package_name,
+            &self.revision.spec,
+            webhooks.as_ref().ok().and_then(Option::as_ref),
+        ));
+        let mut finished = Finished {
+            ending: Ending::Done,
+            facts: Some(facts),
+            loaded: Some((content.clone(), items.clone())),
+            written: None,
+            refs: None,
+            wrote: false,
+        };
+        if let Some(unfit) = unfit {
+            finished.ending = Ending::Unfit(unfit);
+            return finished;
+        }
+        let webhooks = match webhooks {
+            Ok(webhooks) => webhooks,
+            Err(waiting) => {
+                finished.ending = Ending::Waiting(vec![waiting]);
+                return finished;
+            }
+        };
+        self.cx.carriers.set(&self.key, &items);
+        let job = self.job(Some(content), items, webhooks);
+        match aim.task {
+            Task::Preflight => finished.ending = preflight::preflight(&job).await,
+            Task::Establish | Task::Release => {
+                let established = establish::establish(&job).await;
+                finished.ending = established.ending;
+                finished.wrote = established.wrote;
+                finished.refs = established
+                    .written
+                    .as_ref()
+                    .map(|w| survey::references(&job.items, w));
+                finished.written = established.written;
+            }
+        }
+        finished
+    }
+
+    fn job(
+        &self,
+        content: Option<Arc<Content>>,
+        items: Arc<Vec<super::diff::Item>>,
+        webhooks: Option<WebhookService>,
+    ) -> Job {
+        Job {
+            cx: self.cx.clone(),
+            key: self.key.clone(),
+            revision: self.revision.clone(),
+            package: self.package.clone(),
+            ticket: self.ticket,
+            cancel: self.cancel.clone(),
+            content,
+            items,
+            webhooks,
+            fresh: std::sync::Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Nothing is carried, so everything that is controlled is released.
+    async fn release(&self) -> Ending {
+        let failures = establish::release(&self.job(None, Arc::default(), None)).await;
+        match failures.is_empty() {
+            true => Ending::Done,
+            false => Ending::Waiting(vec![
+                "objects of this revision changed while they were released".to_owned(),
+            ]),
+        }
+    }
+
+    async fn load(&self) -> Result<(Arc<Content>, EffectiveImage), Trouble> {
+        let spec = &self.revision.spec;
+        let image = images::effective(&self.cx, &spec.image, spec.package_pull_secrets.as_deref())?;
+        let digest = digest(&self.revision).ok_or_else(|| Trouble {
+            reason: Reason::Waiting,
+            message: format!("the digest of {} is not recorded yet", spec.image),
+            terminal: false,
+            not_before: None,
+        })?;
+        let keychain = images::keychain(&self.cx, &spec.image, spec.package_pull_secrets.as_deref()).await?;
+        let origin = Origin {
+            reference: image.reference.clone(),
+            digest,
+            keychain,
+            policy: spec.pull_policy(),
+        };
+        let content = self.cx.contents.load(&self.cx.registry, origin).await?;
+        Ok((content, image))
+    }
+
+    /// Why this content can't be a revision of this kind here: the reference's words.
+    fn unfit(&self, parsed: &Parsed) -> Option<String> {
+        if parsed.meta.kind != self.key.kind {
+            return Some(format!(
+                "validating package contents failed: package meta type is not {}",
+                self.key.kind
+            ));
+        }
+        if self.cx.options.strict_lint && !parsed.warnings.is_empty() {
+            let warnings: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
+            return Some(format!(
+                "linting package contents failed: {}",
+                super::plan::listed(&warnings)
+            ));
+        }
+        if self.revision.spec.ignore_crossplane_constraints == Some(true) {
+            return None;
+        }
+        let incompatible = parsed
+            .meta
+            .check_crossplane(&self.cx.options.crossplane_version)
+            .err()?;
+        Some(format!("incompatible Crossplane version: {incompatible}"))
+    }
+
+    /// How webhooks of this package are reached, where it has any and somebody runs them.
+    async fn webhooks(&self, task: Task, parsed: &Parsed) -> Result<Option<WebhookService>, String> {
+        let needed = parsed.webhook_objects().next().is_some();
+        if !needed || self.cx.options.runtime.of(self.key.kind) == RuntimeMode::None {
+            return Ok(None);
+        }
+        let service = WebhookService {
+            name: self.package.metadata.name.clone().unwrap_or_default(),
+            namespace: self.cx.options.namespace.clone(),
+            ca_bundle: String::new(),
+        };
+        // While it is only checked, nobody has made certificates yet.
+        if task == Task::Preflight {
+            return Ok(Some(service));
+        }
+        let name = self
+            .revision
+            .status
+            .as_ref()
+            .and_then(|s| s.tls_server_secret_name.clone())
+            .ok_or_else(|| {
+                "waiting for package runtime controller to set revision's webhook TLS secret".to_owned()
+            })?;
+        let secret = Target::namespaced(
+            Resource::new("", "v1", "secrets", "Secret"),
+            self.cx.options.namespace.clone(),
+            name,
+        );
+        let secret = read::value(&self.cx.client, &secret)
+            .await
+            .map_err(|error| format!("cannot get webhook tls secret: {error}"))?
+            .ok_or_else(|| format!("cannot get webhook tls secret: {secret} does not exist"))?;
+        let certificate = secret
+            .pointer("/data/tls.crt")
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default();
+        let empty = base64::engine::general_purpose::STANDARD
+            .decode(certificate)
+            .is_ok_and(|pem| pem.is_empty());
+        if empty {
+            return Err("the value for the key tls.crt cannot be empty".to_owned());
+        }
+        Ok(Some(WebhookService {
+            ca_bundle: certificate.to_owned(),
+            ..service
+        }))
+    }
+}
+
+/// The digest that a revision stands for.
+pub(crate) fn digest(revision: &Revision) -> Option<Digest> {
+    match revision.digest() {
+        Some(text) => Digest::parse(text).ok(),
+        None => Reference::parse(&revision.spec.image).ok()?.digest().cloned(),
+    }
+}
+
+fn facts(parsed: &Parsed, image: &EffectiveImage) -> ContentFacts {
+    let mut warnings: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
+    if parsed.omitted_warnings > 0 {
+        warnings.push(format!("and {} more", parsed.omitted_warnings));
+    }
+    ContentFacts {
+        labels: parsed.meta.labels.clone(),
+        annotations: parsed.meta.annotations.clone(),
+        capabilities: parsed.meta.capabilities.clone(),
+        dependencies: parsed
+            .meta
+            .depends_on
+            .iter()
+            .map(|d| DeclaredDependency {
+                api_version: d.api_version.clone(),
+                kind: d.kind.clone(),
+                package: d.package.clone(),
+                constraints: d.constraints.clone(),
+            })
+            .collect(),
+        warnings,
+        resolved_image: image.reference.to_string(),
+        applied: image.applied.clone(),
+    }
+}

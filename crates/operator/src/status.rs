@@ -1,0 +1,57 @@
+//! Writing status: by server-side apply, only when it differs (design §3, rule 6).
+
+use api::condition::{Condition, ConditionType};
+use kit::resource::Target;
+use kit::write::{WriteError, Writer};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Applies the status if the object's present one differs from it.
+///
+/// # Errors
+/// If it could not be written.
+pub(crate) async fn apply<S: Serialize>(
+    writer: &Writer,
+    manager: &str,
+    target: &Target,
+    uid: &str,
+    before: &S,
+    wanted: &S,
+) -> Result<bool, WriteError>
+where
+    S: PartialEq,
+{
+    if before == wanted {
+        return Ok(false);
+    }
+    let status = serde_json::to_value(wanted).unwrap_or_else(|_| json!({}));
+    writer
+        .apply_status(manager, target, body(target, uid, &status))
+        .await?;
+    Ok(true)
+}
+
+/// The body of a server-side apply of status. The UID makes it fail where the object was replaced by another.
+pub(crate) fn body(target: &Target, uid: &str, status: &Value) -> Value {
+    json!({
+        "apiVersion": target.resource.api_version(),
+        "kind": target.resource.kind,
+        "metadata": {"name": target.name, "uid": uid},
+        "status": status,
+    })
+}
+
+/// The conditions of those types, in their order: what one controller owns of a status that several write.
+pub(crate) fn owned(conditions: &[Condition], types: &[ConditionType]) -> Vec<Condition> {
+    conditions
+        .iter()
+        .filter(|c| types.iter().any(|t| t.as_str() == c.type_))
+        .cloned()
+        .collect()
+}
+
+/// Conditions without regard to order: the API server keeps a list-map's order as it was first written.
+pub(crate) fn sorted(mut conditions: Vec<Condition>) -> Vec<Condition> {
+    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    conditions
+}

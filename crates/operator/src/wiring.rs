@@ -1,0 +1,374 @@
+//! Which change wakes which controller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::image_config::ImageConfig;
+use api::pkg::{Package, PackageKind, Revision, RevisionKind};
+use kit::changes::Change;
+use kit::live::{Live, Phase};
+use kit::meta::Meta;
+use kit::queue;
+use kit::resource::Resource;
+use kit::tasks::Tasks;
+use kit::watch::{Watch, Watches};
+use oci::Digest;
+use tokio::sync::Notify;
+
+use crate::context::{Caches, Context, PerKind, by_package};
+use crate::key::Key;
+use crate::{dependencies, kinds, manager, revision};
+
+/// The store's pins are brought up to date this long after revisions changed: eviction is not in a hurry.
+const PIN_PAUSE: Duration = Duration::from_secs(2);
+
+/// Starts all caches.
+pub(crate) fn caches(watches: &Watches, namespace: &str) -> Caches {
+    Caches {
+        packages: PerKind::of(|kind| {
+            watches.objects::<Package>(kind, Watch::optional(), |package: &Package| {
+                package
+                    .metadata
+                    .uid
+                    .clone()
+                    .map(|uid| uid_key(&uid))
+                    .into_iter()
+                    .collect()
+            })
+        }),
+        revisions: PerKind::of(|kind| {
+            watches.objects::<Revision>(RevisionKind(kind), Watch::optional(), |revision: &Revision| {
+                let owners = revision
+                    .metadata
+                    .owner_references
+                    .iter()
+                    .flatten()
+                    .map(|o| o.uid.clone());
+                let package = revision.package_name().map(by_package);
+                let own = revision.metadata.uid.as_deref().map(uid_key);
+                owners.chain(package).chain(own).collect()
+            })
+        }),
+        image_configs: watches.objects::<ImageConfig>((), Watch::optional(), |_: &ImageConfig| vec![]),
+        secrets: watches.metadata(
+            &Resource::new("", "v1", "secrets", "Secret"),
+            Watch::all().within(namespace),
+        ),
+        objects: kinds::ALL
+            .iter()
+            .map(|kind| {
+                let watch = if kind.built_in {
+                    Watch::all()
+                } else {
+                    Watch::optional()
+                };
+                watches.metadata(&kind.resource, watch)
+            })
+            .collect(),
+    }
+}
+
+fn uid_key(uid: &str) -> String {
+    format!("uid:{uid}")
+}
+
+impl Caches {
+    /// Names of the stores that are not filled yet, with reasons.
+    pub(crate) fn register(&self, readiness: &kit::ready::Readiness) {
+        for (_, live) in self.packages.iter() {
+            readiness.store(live);
+        }
+        for (_, live) in self.revisions.iter() {
+            readiness.store(live);
+        }
+        readiness.store(&self.image_configs);
+        readiness.store(&self.secrets);
+        for live in &self.objects {
+            readiness.store(live);
+        }
+    }
+
+    /// Waits until all stores are filled.
+    pub(crate) async fn filled(&self) {
+        async fn one<T: Send + Sync + 'static>(live: &Live<T>) {
+            while let Err(error) = live.wait_ready(Duration::from_secs(30)).await {
+                tracing::warn!(%error, "still waiting for a watch");
+            }
+        }
+        for (_, live) in self.packages.iter() {
+            one(live).await;
+        }
+        for (_, live) in self.revisions.iter() {
+            one(live).await;
+        }
+        one(&self.image_configs).await;
+        one(&self.secrets).await;
+        for live in &self.objects {
+            one(live).await;
+        }
+    }
+
+    /// Our own kinds were just defined: their watches look again at once.
+    pub(crate) fn poke(&self) {
+        for (_, live) in self.packages.iter() {
+            live.poke();
+        }
+        for (_, live) in self.revisions.iter() {
+            live.poke();
+        }
+        self.image_configs.poke();
+    }
+
+    /// Waits until the watches of our own kinds have noticed that these exist.
+    pub(crate) async fn defined(&self) {
+        async fn one<T: Send + Sync + 'static>(live: &Live<T>) {
+            let mut phases = live.phases();
+            let _ = phases
+                .wait_for(|phase| matches!(phase, Phase::Synced | Phase::Stopped))
+                .await;
+        }
+        for (_, live) in self.packages.iter() {
+            one(live).await;
+        }
+        for (_, live) in self.revisions.iter() {
+            one(live).await;
+        }
+        one(&self.image_configs).await;
+    }
+}
+
+/// Starts the controllers: from now on changes are worked on.
+pub(crate) fn start(cx: &Arc<Context>, tasks: &Tasks, concurrency: usize) {
+    let pins = Arc::new(Notify::new());
+    for (kind, live) in cx.caches.packages.iter() {
+        follow(cx, tasks, live, move |cx, change| {
+            package_changed(cx, kind, change)
+        });
+    }
+    for (kind, live) in cx.caches.revisions.iter() {
+        let pins = pins.clone();
+        follow(cx, tasks, live, move |cx, change| {
+            revision_changed(cx, kind, change);
+            pins.notify_one();
+        });
+    }
+    follow(cx, tasks, &cx.caches.image_configs, |cx, _| everything(cx));
+    follow(cx, tasks, &cx.caches.secrets, |cx, _| everything(cx));
+    for (place, live) in cx.caches.objects.iter().enumerate() {
+        follow(cx, tasks, live, move |cx, change| {
+            object_changed(cx, place, change)
+        });
+        phases(cx, tasks, live);
+    }
+    keep_pins(cx, tasks, pins);
+
+    let stopping = tasks.stopping();
+    let context = cx.clone();
+    tasks.spawn_fallible(
+        "manager",
+        queue::run(cx.packages.clone(), concurrency, stopping.clone(), move |key| {
+            manager::reconcile(context.clone(), key)
+        }),
+    );
+    let context = cx.clone();
+    tasks.spawn_fallible(
+        "revision",
+        queue::run(cx.revisions.clone(), concurrency, stopping.clone(), move |key| {
+            revision::reconcile(context.clone(), key)
+        }),
+    );
+    let context = cx.clone();
+    tasks.spawn_fallible(
+        "dependencies",
+        queue::run(
+            cx.dependencies.clone(),
+            concurrency,
+            stopping.clone(),
+            move |key| dependencies::reconcile(context.clone(), key),
+        ),
+    );
+}
+
+fn follow<T: Send + Sync + 'static>(
+    cx: &Arc<Context>,
+    tasks: &Tasks,
+    live: &Live<T>,
+    changed: impl Fn(&Context, &Change<T>) + Send + 'static,
+) {
+    let mut changes = live.subscribe();
+    let (cx, stopping) = (cx.clone(), tasks.stopping().clone());
+    tasks.spawn(format!("follow {}", live.what()), async move {
+        while let Some(Some(change)) = stopping.run_until_cancelled(changes.next()).await {
+            changed(&cx, &change);
+        }
+    });
+}
+
+fn package_changed(cx: &Context, kind: PackageKind, change: &Change<Package>) {
+    cx.packages.add(Key::new(kind, change.name.clone()));
+    // What a revision does depends on what of its package's spec and metadata changed, and on which one is wanted.
+    let said = |package: &Arc<Package>| {
+        (
+            package.metadata.generation,
+            package.metadata.deletion_timestamp.is_some(),
+            wanted(package),
+        )
+    };
+    if change.before.as_ref().map(said) != change.after.as_ref().map(said) {
+        for package in change.states() {
+            let uid = package.metadata.uid.as_deref().unwrap_or_default();
+            for revision in cx.caches.revisions_of(kind, &change.name, uid) {
+                cx.revisions
+                    .add(Key::new(kind, revision.metadata.name.clone().unwrap_or_default()));
+            }
+        }
+    }
+    let source = |package: &Arc<Package>| package.spec.package.clone();
+    if change.before.as_ref().map(source) != change.after.as_ref().map(source) {
+        dependents(cx);
+    }
+}
+
+fn wanted(package: &Package) -> Option<String> {
+    package.status.as_ref()?.current_revision.clone()
+}
+
+/// Revisions that declare dependencies.
+fn dependents(cx: &Context) {
+    for (kind, live) in cx.caches.revisions.iter() {
+        for revision in live.all() {
+            if revision
+                .status
+                .as_ref()
+                .is_some_and(|s| !s.declared_dependencies.is_empty())
+            {
+                cx.dependencies
+                    .add(Key::new(kind, revision.metadata.name.clone().unwrap_or_default()));
+            }
+        }
+    }
+}
+
+fn revision_changed(cx: &Context, kind: PackageKind, change: &Change<Revision>) {
+    let key = Key::new(kind, change.name.clone());
+    cx.revisions.add(key.clone());
+    cx.dependencies.add(key.clone());
+    let said = |r: &Arc<Revision>| {
+        (
+            r.metadata.generation,
+            r.metadata.uid.clone(),
+            r.metadata.deletion_timestamp.is_some(),
+        )
+    };
+    let differs = change.before.as_ref().map(said) != change.after.as_ref().map(said);
+    for state in change.states() {
+        let owner = state
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|o| o.kind == kind.kind());
+        let Some(package) = owner.map(|o| o.name.as_str()).or(state.package_name()) else {
+            continue;
+        };
+        cx.packages.add(Key::new(kind, package));
+        if differs && let Some(owner) = owner {
+            for sibling in cx.caches.revisions_of(kind, package, &owner.uid) {
+                cx.revisions
+                    .add(Key::new(kind, sibling.metadata.name.clone().unwrap_or_default()));
+            }
+        }
+    }
+    if change.is_deletion() {
+        cx.carriers.remove_all(&key);
+        cx.revisions.forget(&key);
+    }
+}
+
+fn object_changed(cx: &Context, place: usize, change: &Change<Meta>) {
+    for key in cx.carriers.of(place, &change.name) {
+        if let Some(revision) = cx.caches.revision(&key) {
+            cx.works
+                .touch(revision.metadata.uid.as_deref().unwrap_or_default());
+        }
+        cx.revisions.add(key);
+    }
+    // A revision that is leaving lets go of what it controls.
+    let controllers = change.states().filter_map(|meta| meta.controller());
+    for controller in controllers {
+        for (kind, live) in cx
+            .caches
+            .revisions
+            .iter()
+            .filter(|(kind, _)| kind.revision_kind() == controller.kind)
+        {
+            for revision in live.lookup_objects(&uid_key(&controller.uid)) {
+                if revision.spec.desired_state != "Active" {
+                    cx.revisions
+                        .add(Key::new(kind, revision.metadata.name.clone().unwrap_or_default()));
+                }
+            }
+        }
+    }
+    if place == kinds::CRD {
+        let defines =
+            |k: &&kinds::CarriedKind| format!("{}.{}", k.resource.plural, k.resource.group) == change.name;
+        if let Some(defined) = kinds::ALL.iter().position(|k| defines(&k))
+            && let Some(live) = cx.caches.objects.get(defined)
+        {
+            live.poke();
+        }
+    }
+}
+
+/// A kind appears or goes: what was refused for it is tried again.
+fn phases(cx: &Arc<Context>, tasks: &Tasks, live: &Live<Meta>) {
+    let mut phases = live.phases();
+    let (cx, stopping) = (cx.clone(), tasks.stopping().clone());
+    tasks.spawn_job(format!("phases of {}", live.what()), async move {
+        let mut before = phases.borrow().clone();
+        while let Some(Ok(())) = stopping.run_until_cancelled(phases.changed()).await {
+            let now = phases.borrow_and_update().clone();
+            if before == Phase::Absent && now == Phase::Synced {
+                everything(&cx);
+            }
+            before = now;
+        }
+    });
+}
+
+/// Everything is looked at again: for changes that may concern anybody. A look that finds nothing to do writes nothing.
+fn everything(cx: &Context) {
+    for (kind, live) in cx.caches.packages.iter() {
+        for name in live.names() {
+            cx.packages.add(Key::new(kind, name));
+        }
+    }
+    for (kind, live) in cx.caches.revisions.iter() {
+        for revision in live.all() {
+            cx.works
+                .touch(revision.metadata.uid.as_deref().unwrap_or_default());
+            cx.revisions
+                .add(Key::new(kind, revision.metadata.name.clone().unwrap_or_default()));
+        }
+    }
+}
+
+/// Keeps the content of every revision that exists from being evicted.
+fn keep_pins(cx: &Arc<Context>, tasks: &Tasks, changed: Arc<Notify>) {
+    let (cx, stopping) = (cx.clone(), tasks.stopping().clone());
+    tasks.spawn("pins", async move {
+        let pin = async {
+            loop {
+                changed.notified().await;
+                tokio::time::sleep(PIN_PAUSE).await;
+                let revisions = cx.caches.revisions.iter().flat_map(|(_, live)| live.all());
+                let digests: std::collections::BTreeSet<Digest> = revisions
+                    .filter_map(|revision| revision::digest(&revision))
+                    .collect();
+                cx.registry.store().pin(digests);
+            }
+        };
+        stopping.run_until_cancelled::<_>(pin).await;
+    });
+}
