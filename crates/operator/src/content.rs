@@ -21,7 +21,7 @@ use crate::manager::check::Trouble;
 
 /// Fetching the content of one package may take this long; a slow registry makes progress over several tries, since what
 /// is complete stays in the store.
-pub const FETCH_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// Name of the derived form's format in the store, with the format's version.
 fn format() -> String {
@@ -67,7 +67,7 @@ impl Bodies {
 
 /// Where the content comes from.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The reference to fetch by: its registry and repository count, its tag doesn't.
     pub reference: Reference,
     /// The digest.
@@ -79,7 +79,7 @@ pub struct Origin {
 }
 
 /// All contents that somebody holds.
-pub struct Contents {
+pub(crate) struct Contents {
     held: Mutex<HashMap<Digest, Weak<Content>>>,
     gate: CpuGate,
 }
@@ -100,7 +100,7 @@ impl Contents {
     ///
     /// # Errors
     /// Why it can't be had or read.
-    pub async fn load(&self, registry: &Registry, origin: Origin) -> Result<Arc<Content>, Trouble> {
+    pub(crate) async fn load(&self, registry: &Registry, origin: Origin) -> Result<Arc<Content>, Trouble> {
         if let Some(content) = self.held(&origin.digest) {
             return Ok(content);
         }

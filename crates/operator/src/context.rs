@@ -27,7 +27,7 @@ use crate::runtime_mode::PackageRuntime;
 
 /// What flags decide.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where pull secrets are.
     pub namespace: String,
     /// Whose imagePullSecrets are used too.
@@ -46,7 +46,7 @@ pub struct Options {
 
 /// One of each kind of package.
 #[derive(Debug)]
-pub struct PerKind<T>(BTreeMap<PackageKind, T>);
+pub(crate) struct PerKind<T>(BTreeMap<PackageKind, T>);
 
 impl<T> PerKind<T> {
     pub(crate) fn of(make: impl Fn(PackageKind) -> T) -> Self {
@@ -69,7 +69,7 @@ impl<T> PerKind<T> {
 }
 
 /// Caches of the API server's objects; they fill whether this process leads or not.
-pub struct Caches {
+pub(crate) struct Caches {
     /// Packages by name.
     pub packages: PerKind<Live<Package>>,
     /// Revisions by name; indexed by package name, own UID (`uid:…`) and owners' UIDs.
@@ -122,7 +122,7 @@ pub(crate) fn by_package(package: &str) -> String {
 }
 
 /// Everything.
-pub struct Context {
+pub(crate) struct Context {
     /// For reading.
     pub client: Client,
     /// For writing, which asks the fence.

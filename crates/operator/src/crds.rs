@@ -89,9 +89,9 @@ pub async fn apply(writer: &Writer, mode: Crds) -> Result<Applied, CrdError> {
                 }
             }
             Crds::Apply => match write(writer, &name, body).await? {
-                Written::Same => {}
-                Written::Written => applied.written.push(name),
-                Written::Newer => applied.newer.push(name),
+                Outcome::Same => {}
+                Outcome::Written => applied.written.push(name),
+                Outcome::Newer => applied.newer.push(name),
             },
         }
     }
@@ -102,7 +102,7 @@ pub async fn apply(writer: &Writer, mode: Crds) -> Result<Applied, CrdError> {
     Ok(applied)
 }
 
-enum Written {
+enum Outcome {
     Same,
     Written,
     Newer,
@@ -120,10 +120,10 @@ async fn live(writer: &Writer, name: &str) -> Result<Option<Value>, CrdError> {
         })
 }
 
-async fn write(writer: &Writer, name: &str, body: Value) -> Result<Written, CrdError> {
+async fn write(writer: &Writer, name: &str, body: Value) -> Result<Outcome, CrdError> {
     let manager = api::FIELD_MANAGER_CRDS;
     let Some(target) = target(name) else {
-        return Ok(Written::Same);
+        return Ok(Outcome::Same);
     };
     let failed = |error| CrdError::Write {
         name: name.to_owned(),
@@ -143,10 +143,10 @@ async fn write(writer: &Writer, name: &str, body: Value) -> Result<Written, CrdE
                     .pointer("/metadata/annotations")
                     .and_then(|a| a.get(annotation::VERSION));
                 if is_newer(theirs.and_then(Value::as_str)) {
-                    return Ok(Written::Newer);
+                    return Ok(Outcome::Newer);
                 }
                 let Some(patch) = patch(&live, &body) else {
-                    return Ok(Written::Same);
+                    return Ok(Outcome::Same);
                 };
                 let exactly = Preconditions {
                     uid: Some(text("/metadata/uid")),
@@ -158,14 +158,14 @@ async fn write(writer: &Writer, name: &str, body: Value) -> Result<Written, CrdE
             }
         };
         match written {
-            Ok(_) => return Ok(Written::Written),
+            Ok(_) => return Ok(Outcome::Written),
             Err(
                 WriteError::Conflict { .. } | WriteError::AlreadyExists { .. } | WriteError::NotFound { .. },
             ) if attempt < TRIES => {}
             Err(error) => return Err(failed(error)),
         }
     }
-    Ok(Written::Same)
+    Ok(Outcome::Same)
 }
 
 /// A version that this process doesn't know better than is left alone: the cluster may just be rolled back by one replica.

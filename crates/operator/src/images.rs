@@ -16,7 +16,7 @@ use crate::manager::check::Trouble;
 use crate::manager::plan::EffectiveImage;
 
 /// Reading the secrets of one question may take this long: they are small and near.
-pub const SECRETS_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const SECRETS_TIMEOUT: Duration = Duration::from_secs(10);
 
 const SECRETS: Resource = Resource::new("", "v1", "secrets", "Secret");
 const SERVICE_ACCOUNTS: Resource = Resource::new("", "v1", "serviceaccounts", "ServiceAccount");

@@ -16,15 +16,17 @@ use crate::wiring;
 
 /// Pause before trying again to claim the cluster or to write our CRDs.
 const RETRY: Duration = Duration::from_secs(5);
+/// Reading the other leases for the first time takes less than this.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// The CRD that carries the claim on the cluster (design §7).
 const CLAIM_ON: &str = "providers.pkg.crossplane.io";
 
 /// Why leading is impossible.
 #[derive(Debug, thiserror::Error)]
-pub enum LeadError {
+pub(crate) enum LeadError {
     /// The CRDs are only looked for, and are not there.
     #[error(transparent)]
-    Crds(CrdError),
+    Crds(Box<CrdError>),
 }
 
 /// Waits until this process leads, prepares, and starts the controllers.
@@ -87,6 +89,8 @@ async fn prepare(
 ) -> Result<(), LeadError> {
     cx.writer.fence().until_leader().await;
     leading.not_ready("preparing to lead");
+    // Until the other leases were read for the first time nobody knows; that is not worth a line.
+    let _ = tokio::time::timeout(FIRST_LOOK, rivals.clear()).await;
     if let Some(why) = rivals.obstacle() {
         tracing::warn!(why, "standing by beside another package manager");
         leading.not_ready(format!("standing by: {why}"));
@@ -160,7 +164,7 @@ async fn define(cx: &Arc<Context>, mode: Crds) -> Result<(), CrdError> {
 /// What waiting doesn't mend ends the process with a sentence; the rest is told and tried again.
 fn refuse(error: CrdError, mode: Crds, leading: &Handle) -> Result<(), LeadError> {
     if mode == Crds::Check && matches!(error, CrdError::Missing(_)) {
-        return Err(LeadError::Crds(error));
+        return Err(LeadError::Crds(Box::new(error)));
     }
     tracing::warn!(%error, "custom resource definitions are not ready");
     leading.not_ready(error.to_string());

@@ -14,6 +14,7 @@ mod images;
 pub mod key;
 pub mod kinds;
 mod lead;
+pub mod limits;
 pub mod manager;
 pub mod metrics;
 mod process;
@@ -22,4 +23,5 @@ pub mod runtime_mode;
 mod status;
 mod wiring;
 
+pub use limits::LIMITS;
 pub use process::main;

@@ -125,7 +125,7 @@ mod tests {
     fn hosts_are_bounded() {
         let metrics = RegistryMetrics::default();
         for n in 0..MAX_HOSTS + 10 {
-            metrics.received(&format!("h{n}.invalid"), Operation::Manifest, 1);
+            metrics.received(&format!("h{n}.invalid"), Operation::GetManifest, 1);
         }
         assert_eq!(metrics.host("h0.invalid"), "h0.invalid");
         assert_eq!(metrics.host("late.invalid"), "other");

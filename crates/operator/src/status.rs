@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 ///
 /// # Errors
 /// If it could not be written.
-pub(crate) async fn apply<S: Serialize>(
+pub(crate) async fn apply<S>(
     writer: &Writer,
     manager: &str,
     target: &Target,
@@ -19,7 +19,7 @@ pub(crate) async fn apply<S: Serialize>(
     wanted: &S,
 ) -> Result<bool, WriteError>
 where
-    S: PartialEq,
+    S: Serialize + PartialEq,
 {
     if before == wanted {
         return Ok(false);

@@ -142,7 +142,7 @@ pub(crate) fn start(cx: &Arc<Context>, tasks: &Tasks, concurrency: usize) {
     let pins = Arc::new(Notify::new());
     for (kind, live) in cx.caches.packages.iter() {
         follow(cx, tasks, live, move |cx, change| {
-            package_changed(cx, kind, change)
+            package_changed(cx, kind, change);
         });
     }
     for (kind, live) in cx.caches.revisions.iter() {
@@ -156,7 +156,7 @@ pub(crate) fn start(cx: &Arc<Context>, tasks: &Tasks, concurrency: usize) {
     follow(cx, tasks, &cx.caches.secrets, |cx, _| everything(cx));
     for (place, live) in cx.caches.objects.iter().enumerate() {
         follow(cx, tasks, live, move |cx, change| {
-            object_changed(cx, place, change)
+            object_changed(cx, place, change);
         });
         phases(cx, tasks, live);
     }

@@ -31,7 +31,7 @@ impl Installed {
         };
         Some(Self {
             kind,
-            source: reference.source().to_string(),
+            source: reference.source(),
             version,
         })
     }

@@ -21,7 +21,7 @@ use crate::key::Key;
 use crate::status;
 
 /// One question may take this long, retries included: a check is a HEAD, perhaps a token before it.
-pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(45);
+pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(45);
 
 pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -> Next {
     let uid = seen.package.metadata.uid.clone().unwrap_or_default();

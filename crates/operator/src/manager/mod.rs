@@ -13,6 +13,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kit::queue::Next;
 
+#[cfg(test)]
+pub(crate) use act::QUESTION_TIMEOUT;
 pub use check::Checks;
 
 use crate::context::Context;

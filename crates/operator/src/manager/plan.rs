@@ -349,7 +349,6 @@ fn act_on(seen: &Seen, digest: Option<Digest>, trouble: Option<Trouble>) -> Plan
     let highest = seen.revisions.iter().map(|r| r.spec.revision).max().unwrap_or(0);
     let mut steps = vec![];
     let mut notes = vec![];
-    let mut created = None;
 
     if let (Some(digest), None) = (&digest, wanted) {
         let name = names::revision_name(
@@ -361,7 +360,6 @@ fn act_on(seen: &Seen, digest: Option<Digest>, trouble: Option<Trouble>) -> Plan
             revision: highest + 1,
             ..wanted_spec(seen)
         };
-        created = Some(name.clone());
         steps.push(Step::Create {
             name,
             digest: digest.clone(),
@@ -465,7 +463,6 @@ fn act_on(seen: &Seen, digest: Option<Digest>, trouble: Option<Trouble>) -> Plan
 
     let wanted = Wanted {
         view: wanted,
-        name: wanted.map(|w| w.name().to_owned()).or(created),
         digest: digest.is_some(),
         trouble,
         manual,

@@ -15,8 +15,6 @@ const PAUSED: &str = "Reconciliation (including deletion) is paused via the paus
 pub(crate) struct Wanted<'a> {
     /// The wanted revision as it was listed; `None` when it is only being created, or unknown.
     pub view: Option<View<'a>>,
-    /// Its name.
-    pub name: Option<String>,
     /// The digest is known.
     pub digest: bool,
     /// Why the registry, the store or an ImageConfig gave no fresh answer.

@@ -12,7 +12,7 @@ const NOT_CONTENT: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
 /// The body that creates the object.
 #[must_use]
-pub fn create(mut object: Value, item: &Item, owners: &[Owner]) -> Value {
+pub(super) fn create(mut object: Value, item: &Item, owners: &[Owner]) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("name".into(), json!(item.name));
         for (field, wanted) in [("labels", &item.labels), ("annotations", &item.annotations)] {
@@ -37,7 +37,7 @@ pub fn create(mut object: Value, item: &Item, owners: &[Owner]) -> Value {
 /// and the owners, and keeps everything else in its metadata. Setting uid and resourceVersion makes it conditional: the
 /// API server answers 409 when either is another by then.
 #[must_use]
-pub fn replace(object: &Value, item: &Item, owners: &[Owner], live: &Meta) -> Value {
+pub(super) fn replace(object: &Value, item: &Item, owners: &[Owner], live: &Meta) -> Value {
     let mut ops = condition(live, owners);
     for (key, value) in object.as_object().into_iter().flatten() {
         if !NOT_CONTENT.contains(&key.as_str()) {
@@ -73,7 +73,7 @@ pub fn replace(object: &Value, item: &Item, owners: &[Owner], live: &Meta) -> Va
 
 /// A JSON patch of nothing but the owners.
 #[must_use]
-pub fn own(owners: &[Owner], live: &Meta) -> Value {
+pub(super) fn own(owners: &[Owner], live: &Meta) -> Value {
     Value::Array(condition(live, owners))
 }
 

@@ -18,24 +18,24 @@ use super::{body, preflight};
 use crate::kinds;
 
 /// Looks at the live objects in one run of the task: each conflict with somebody needs one more.
-pub const ROUNDS: usize = 10;
+pub(crate) const ROUNDS: usize = 10;
 /// Pause before looking again after a conflict, so that the caches catch up.
-pub const ROUND_PAUSE: Duration = Duration::from_millis(300);
+pub(crate) const ROUND_PAUSE: Duration = Duration::from_millis(300);
 /// Pause between looks at CRDs that are not served yet.
-pub const ESTABLISHED_POLL: Duration = Duration::from_millis(250);
+pub(crate) const ESTABLISHED_POLL: Duration = Duration::from_millis(250);
 /// A CRD is looked at this long after it changed last: the API server writes its conditions one after the other.
-pub const ESTABLISHED_QUIET: Duration = Duration::from_millis(400);
+pub(crate) const ESTABLISHED_QUIET: Duration = Duration::from_millis(400);
 /// Without any CRD becoming served for this long, the task ends and says which are awaited. The API server needs some
 /// 75 ms for each, one after the other.
-pub const ESTABLISHED_STALL: Duration = Duration::from_secs(60);
+pub(crate) const ESTABLISHED_STALL: Duration = Duration::from_secs(60);
 /// A CRD is looked at again after this long even if the caches show no change.
-pub const ESTABLISHED_RECHECK: Duration = Duration::from_secs(5);
+pub(crate) const ESTABLISHED_RECHECK: Duration = Duration::from_secs(5);
 /// A name that is not accepted is refused for good after this long: the other CRD of that name may be just going.
-pub const NAMES_GRACE: Duration = Duration::from_secs(10);
+pub(crate) const NAMES_GRACE: Duration = Duration::from_secs(10);
 /// Progress is shown, and written into the status, at most once in this time.
-pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the caches may take to show what was written.
-pub const CACHE_LAG: Duration = Duration::from_secs(10);
+pub(crate) const CACHE_LAG: Duration = Duration::from_secs(10);
 
 /// What came of it.
 pub(crate) struct Established {

@@ -22,13 +22,13 @@ use crate::key::Key;
 use crate::kinds;
 
 /// Requests of one package at a time, so that a large one leaves room for others.
-pub const REQUESTS_PER_PACKAGE: usize = 4;
+pub(crate) const REQUESTS_PER_PACKAGE: usize = 4;
 /// Tries of one write that the API server had no time for, before the task is given up and started again later.
-pub const WRITE_TRIES: u32 = 5;
+pub(crate) const WRITE_TRIES: u32 = 5;
 /// First pause between such tries, doubled each time.
-pub const WRITE_PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const WRITE_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause that the API server may ask for before the task is given up and started again later.
-pub const WRITE_PAUSE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const WRITE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// One task at work.
 pub(crate) struct Job {

@@ -3,9 +3,9 @@
 mod act;
 mod body;
 pub mod diff;
-mod establish;
+pub(crate) mod establish;
 pub mod items;
-mod job;
+pub(crate) mod job;
 mod observe;
 pub mod ownership;
 pub mod plan;

@@ -232,7 +232,7 @@ mod tests {
             (
                 "somebody owns without control",
                 vec![plain.clone()],
-                Claim::Take(vec![plain.clone(), rev("new", true), pkg()]),
+                Claim::Take(vec![plain, rev("new", true), pkg()]),
             ),
             (
                 "sibling's",

@@ -14,9 +14,6 @@ use super::survey::named;
 use crate::kinds;
 use crate::runtime_mode::RuntimeMode;
 
-/// Bytes of one group version's discovery document: it has a few hundred bytes per resource.
-const DISCOVERY_BYTES: usize = 8 << 20;
-
 /// Checks everything and reports all problems together.
 pub(crate) async fn preflight(job: &Job) -> Ending {
     let survey = job.survey();

@@ -51,7 +51,7 @@ pub(crate) fn start(
     let (context, key) = (cx.clone(), key.clone());
     let task = async move {
         let started = tokio::time::Instant::now();
-        let Some(finished) = cancel.run_until_cancelled(run.run(&aim)).await else {
+        let Some(finished) = cancel.run_until_cancelled(Box::pin(run.run(&aim))).await else {
             return;
         };
         let (seconds, wrote) = (started.elapsed().as_secs_f64(), finished.wrote);

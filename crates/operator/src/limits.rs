@@ -1,0 +1,226 @@
+//! Every bound of this crate, for the table that people read. A test compares the values with the constants.
+
+use oci::limit::Limit;
+
+const fn fixed(name: &'static str, value: &'static str, reason: &'static str) -> Limit {
+    Limit {
+        name,
+        value,
+        reason,
+        flag: None,
+    }
+}
+
+const fn flag(name: &'static str, value: &'static str, reason: &'static str, flag: &'static str) -> Limit {
+    Limit {
+        name,
+        value,
+        reason,
+        flag: Some(flag),
+    }
+}
+
+/// All of them.
+pub const LIMITS: &[Limit] = &[
+    fixed(
+        "condition message",
+        "8 KiB",
+        "room for ten named objects with their errors, small beside what etcd takes",
+    ),
+    fixed(
+        "objects named in a refusal",
+        "10",
+        "ten name the pattern, a hundred hide it; the rest is counted",
+    ),
+    fixed(
+        "lint warnings in status",
+        "20",
+        "enough to see what is wrong with a package",
+    ),
+    flag(
+        "tag poll interval",
+        "60 s",
+        "as the reference; jitter of a tenth spreads packages",
+        "--tag-poll-interval",
+    ),
+    fixed(
+        "first retry of a check",
+        "2 s",
+        "a registry that hiccups is asked again soon",
+    ),
+    fixed(
+        "longest pause between checks",
+        "60 s",
+        "a registry that comes back is noticed within it",
+    ),
+    fixed(
+        "one check of a tag",
+        "45 s",
+        "a HEAD, perhaps a token before it, with retries",
+    ),
+    fixed("reading pull secrets", "10 s", "secrets are small and near"),
+    fixed(
+        "fetching one package",
+        "15 min",
+        "what is complete stays in the store, so slow registries progress over tries",
+    ),
+    fixed(
+        "packages parsed at a time",
+        "1",
+        "a second one would slow the first down, and memory stays that of one",
+    ),
+    fixed(
+        "requests per package",
+        "4",
+        "a large package leaves room for others",
+    ),
+    flag(
+        "requests while establishing, all packages",
+        "8",
+        "the API server's own work stays the bottleneck, and it keeps time for others",
+        "--max-concurrent-package-establishers",
+    ),
+    flag(
+        "reconciles at a time",
+        "16",
+        "per controller; they do no slow work",
+        "--max-concurrent-reconciles",
+    ),
+    fixed(
+        "tries of one write",
+        "5",
+        "then the task is given up and started again later",
+    ),
+    fixed(
+        "pause between tries of one write",
+        "10 s",
+        "a longer wish of the API server ends the task for now",
+    ),
+    fixed(
+        "rounds of one task",
+        "10",
+        "each conflict with somebody needs one more look",
+    ),
+    fixed("first retry of a task", "1 s", "doubled each time"),
+    fixed(
+        "longest pause of a waiting task",
+        "60 s",
+        "changes that are seen start it at once; this is for the rest",
+    ),
+    fixed(
+        "longest pause of a refused task",
+        "300 s",
+        "changes that are seen start it at once; this is for the rest",
+    ),
+    fixed(
+        "repairs without pause",
+        "3",
+        "somebody who edits twice sees both mended at once",
+    ),
+    fixed(
+        "longest pause between repairs",
+        "60 s",
+        "two writers that fight don't burn the API server",
+    ),
+    fixed(
+        "wait for CRDs without progress",
+        "60 s",
+        "the API server needs some 75 ms for each, one after the other",
+    ),
+    fixed(
+        "unaccepted CRD names",
+        "10 s",
+        "the other CRD of that name may be just going",
+    ),
+    fixed(
+        "status writes while establishing",
+        "one in 5 s",
+        "progress is for people",
+    ),
+    fixed(
+        "caches behind writes",
+        "10 s",
+        "then the next look may write once more, which changes nothing",
+    ),
+    fixed(
+        "our CRDs served",
+        "60 s",
+        "then it is said which are not, and tried again",
+    ),
+    fixed(
+        "registry hosts in metrics",
+        "50",
+        "hosts come from users; further ones are counted together",
+    ),
+    flag(
+        "time without a look at an object",
+        "1 h",
+        "as the reference",
+        "--sync-interval",
+    ),
+    flag(
+        "content store",
+        "1 GiB",
+        "least recently used goes first; what revisions need stays",
+        "--cache-size",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::check;
+    use crate::revision::{establish, job, plan, work};
+    use crate::{conditions, content, crds, images, metrics};
+
+    #[test]
+    fn the_table_says_what_the_constants_are() {
+        let seconds = |d: std::time::Duration| format!("{} s", d.as_secs());
+        let signed = |d: jiff::SignedDuration| format!("{} s", d.as_secs());
+        let constants = [
+            (
+                "condition message",
+                format!("{} KiB", conditions::MAX_MESSAGE / 1024),
+            ),
+            ("objects named in a refusal", plan::NAMED_REFUSALS.to_string()),
+            ("lint warnings in status", plan::MAX_WARNINGS.to_string()),
+            ("tag poll interval", signed(check::POLL_INTERVAL)),
+            ("first retry of a check", signed(check::RETRY_FIRST)),
+            ("longest pause between checks", signed(check::RETRY_MAX)),
+            ("one check of a tag", seconds(crate::manager::QUESTION_TIMEOUT)),
+            ("reading pull secrets", seconds(images::SECRETS_TIMEOUT)),
+            (
+                "fetching one package",
+                format!("{} min", content::FETCH_TIMEOUT.as_secs() / 60),
+            ),
+            ("requests per package", job::REQUESTS_PER_PACKAGE.to_string()),
+            ("tries of one write", job::WRITE_TRIES.to_string()),
+            ("pause between tries of one write", seconds(job::WRITE_PAUSE_MAX)),
+            ("rounds of one task", establish::ROUNDS.to_string()),
+            ("first retry of a task", signed(work::RETRY_FIRST)),
+            ("longest pause of a waiting task", signed(work::RETRY_WAITING)),
+            ("longest pause of a refused task", signed(work::RETRY_REFUSED)),
+            ("repairs without pause", work::REPAIRS_FREE.to_string()),
+            ("longest pause between repairs", signed(work::REPAIR_MAX)),
+            (
+                "wait for CRDs without progress",
+                seconds(establish::ESTABLISHED_STALL),
+            ),
+            ("unaccepted CRD names", seconds(establish::NAMES_GRACE)),
+            (
+                "status writes while establishing",
+                format!("one in {}", seconds(establish::PROGRESS_INTERVAL)),
+            ),
+            ("caches behind writes", seconds(establish::CACHE_LAG)),
+            ("our CRDs served", seconds(crds::SERVED_TIMEOUT)),
+            ("registry hosts in metrics", metrics::MAX_HOSTS.to_string()),
+        ];
+        for (name, value) in constants {
+            let row = LIMITS
+                .iter()
+                .find(|l| l.name == name)
+                .unwrap_or_else(|| panic!("no row {name}"));
+            assert_eq!(row.value, value, "{name}");
+        }
+    }
+}
