@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
@@ -18,7 +18,6 @@ use crate::error::{At, Error};
 use crate::exchange::{Answer, Exchanger, Request};
 use crate::host::Host;
 use crate::keychain::{Credential, Keychain, Sourced};
-use crate::limits::DEFAULT_BACKOFF;
 use crate::metrics::Operation;
 use crate::retry;
 use crate::token::{self, Key, TokenError};
@@ -41,8 +40,8 @@ pub(crate) struct Session<'a> {
 }
 
 /// What one request has learned about authentication on its way.
-#[derive(Default)]
 struct Progress {
+    started: Instant,
     challenge: Option<Challenge>,
     /// Whether the challenge comes from an answer to this very request.
     asked: bool,
@@ -116,9 +115,12 @@ impl<'a> Session<'a> {
     /// else is an error. `what` names what is asked for in messages.
     pub(crate) async fn send(&self, request: &Request, what: &str) -> Result<Answer, Error> {
         let policy = self.inner.config.retry;
+        let challenge = self.demand().await;
         let mut progress = Progress {
-            challenge: self.demand().await,
-            ..Progress::default()
+            started: Instant::now(),
+            challenge,
+            asked: false,
+            renewed: false,
         };
         let mut attempt = 1;
         loop {
@@ -229,13 +231,15 @@ impl<'a> Session<'a> {
                     scopes: self.scopes(scope.as_deref()),
                 };
                 let now = (self.inner.config.clock)();
+                // after a refusal only a token that is newer than this request can help
+                let newer_than = progress.renewed.then_some(progress.started);
                 let fetch = || {
                     let registry = self
                         .exchanger
                         .for_home(self.exchanger.home.clone(), self.at.clone());
                     token::fetch(registry, key.clone(), credential.cloned()).boxed()
                 };
-                let token = self.inner.tokens.get(&key, now, fetch).await?;
+                let token = self.inner.tokens.get(&key, now, newer_than, fetch).await?;
                 Ok(Proof::Token(Box::new(key), token.header))
             }
         }
@@ -333,7 +337,7 @@ impl<'a> Session<'a> {
         match status {
             429 => {
                 let policy = self.inner.config.retry;
-                let wait = wait.unwrap_or_else(|| retry::backoff(&policy, attempt).max(DEFAULT_BACKOFF));
+                let wait = wait.unwrap_or_else(|| retry::backoff(&policy, attempt));
                 if !foreign {
                     self.host.pause_for(wait);
                 }

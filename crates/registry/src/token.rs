@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -40,6 +40,7 @@ pub(crate) struct Key {
 pub(crate) struct Token {
     pub(crate) header: HeaderValue,
     expires: Timestamp,
+    fetched: Instant,
 }
 
 /// Why there is no token.
@@ -60,17 +61,20 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// The token for `key`: a remembered one, the one being fetched, or a new one.
+    /// The token for `key`: a remembered one that is new enough, the one being fetched, or a new one.
     pub(crate) async fn get(
         &self,
         key: &Key,
         now: Timestamp,
+        newer_than: Option<Instant>,
         fetch: impl FnOnce() -> BoxFuture<'static, Result<Token, TokenError>>,
     ) -> Result<Token, TokenError> {
         let flight = {
             let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
             let usable = |flight: &Flight| match flight.peek() {
-                Some(Ok(token)) => token.expires > now,
+                Some(Ok(token)) => {
+                    token.expires > now && newer_than.is_none_or(|since| token.fetched >= since)
+                }
                 Some(Err(_)) => false,
                 None => true,
             };
@@ -348,7 +352,11 @@ async fn read(mut answer: Answer, exchanger: &Exchanger) -> Result<Token, (Error
     let expires = (exchanger.config.clock)()
         .saturating_add(life)
         .unwrap_or(Timestamp::MAX);
-    Ok(Token { header, expires })
+    Ok(Token {
+        header,
+        expires,
+        fetched: Instant::now(),
+    })
 }
 
 #[cfg(test)]
