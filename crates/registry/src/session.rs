@@ -153,7 +153,7 @@ impl<'a> Session<'a> {
                 Err(error) => return Err(error),
             };
             drop(slot);
-            let wait = wait.unwrap_or_else(|| retry::backoff(&policy, attempt));
+            let wait = wait.unwrap_or_default().max(retry::backoff(&policy, attempt));
             if attempt >= policy.attempts || wait > policy.max_wait || wait >= self.deadline.remaining() {
                 return Err(error);
             }
@@ -337,7 +337,7 @@ impl<'a> Session<'a> {
         match status {
             429 => {
                 let policy = self.inner.config.retry;
-                let wait = wait.unwrap_or_else(|| retry::backoff(&policy, attempt));
+                let wait = wait.unwrap_or_default().max(retry::backoff(&policy, attempt));
                 if !foreign {
                     self.host.pause_for(wait);
                 }

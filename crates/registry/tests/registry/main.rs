@@ -13,5 +13,7 @@ mod network;
 mod oracle;
 mod pushing;
 mod redirects;
+mod storing;
 mod stub;
 mod throttling;
+mod tokens;

@@ -279,3 +279,41 @@ async fn a_connection_closed_without_an_answer_is_tried_again() {
         .unwrap();
     server.await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_no_http_is_an_error() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answers: Vec<Vec<u8>> = vec![
+        b"\x16\x03\x01 no http".to_vec(),
+        noise(10_000).to_vec(),
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!".to_vec(),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n".to_vec(),
+        [b"HTTP/1.1 200 OK\r\n".to_vec(), b"x: y\r\n".repeat(10_000)].concat(),
+        [b"HTTP/1.1 200 OK\r\nx: ".to_vec(), b"y".repeat(2 << 20)].concat(),
+        b"HTTP/1.1 999 \xff\xfe\r\nlocation: \xff\r\n\r\n".to_vec(),
+        b"HTTP/1.1 401 X\r\nwww-authenticate: \xff\xfe\r\ncontent-length: 0\r\n\r\n".to_vec(),
+    ];
+    let count = answers.len();
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let current = Arc::clone(&served);
+    let server = tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answer: Vec<u8> = current.lock().unwrap().clone();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(&answer).await;
+        }
+    });
+    let reference = Reference::parse(&format!("{address}/a/b:v1")).unwrap();
+    for (number, answer) in answers.into_iter().enumerate() {
+        *served.lock().unwrap() = answer;
+        let outcome = client()
+            .manifest(&reference, &Keychain::anonymous(), soon())
+            .await;
+        assert!(outcome.is_err(), "{number} of {count}");
+    }
+    server.abort();
+}
