@@ -621,3 +621,7 @@ fn surplus(seen: &Seen, wanted: Option<View<'_>>, choice: &Choice<'_>) -> Vec<St
     }
     gone
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -120,7 +120,7 @@ fn serving<'a>(seen: &'a Seen, active: Option<&str>) -> Option<View<'a>> {
 }
 
 /// Health by the reference's rules and words (api.md 3.5).
-fn health(view: View<'_>, consult_runtime: bool) -> Cond {
+pub(crate) fn health(view: View<'_>, consult_runtime: bool) -> Cond {
     let say = |what: &str, c: Option<&Condition>| {
         let status = c.map_or(Status::Unknown, Condition::status);
         match c.and_then(|c| c.message.as_deref()) {
@@ -339,8 +339,12 @@ pub(crate) fn outcome(seen: &Seen, wanted: &Wanted<'_>, active: Option<&str>) ->
             None => before.applied_image_config_refs,
         },
         serving_revision: serving.map(|s| s.name().to_owned()),
+        // Answered once the answer is recorded: until the revision exists, the old digest is what is remembered.
         last_check_request: match &seen.check {
-            Some(check) if super::plan::question(seen).as_ref() == Some(&check.question) => {
+            Some(check)
+                if (wanted.view.is_some() || stale.is_some())
+                    && super::plan::question(seen).as_ref() == Some(&check.question) =>
+            {
                 check.question.requested.clone().or(before.last_check_request)
             }
             _ => before.last_check_request,
