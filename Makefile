@@ -8,10 +8,10 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny/$(DENY_VERSION)/bin/cargo-deny
 TOOLS = GANTRY_TOOLS="$$(tests/tools/build.sh)"
 
-.PHONY: help build tools test demo bench lint
+.PHONY: help build tools test demo bench lint fmt clippy doors generated deny
 
 help: ## Show this text
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: ## Build the operator and the CLI (release)
 	cargo build --release -p gantry-operator -p gantry-cli
@@ -20,20 +20,34 @@ tools: ## Build etcd, the Kubernetes control plane, kubectl and registries for t
 	@tests/tools/build.sh
 
 test: ## Run all tests, on a real API server and real registries; builds the tools first
-	@$(TOOLS) && export GANTRY_TOOLS && cargo test --workspace
+	@$(TOOLS) && export GANTRY_TOOLS && cargo test --workspace --no-fail-fast
 
-demo: build ## Show on a real API server what Gantry does; DEMO_EXIT=1 ends it at the end, GANTRY_CORPUS gives it real CRDs
-	@$(TOOLS) && export GANTRY_TOOLS && cargo run --release -p gantry-tests --bin gantry-demo
+# A debug build: a third of the time of a release build, and its hot loops are optimised (see Cargo.toml).
+demo: ## Show on a real API server what Gantry does; DEMO_EXIT=1 ends it at the end, GANTRY_CORPUS gives it real CRDs
+	@$(TOOLS) && export GANTRY_TOOLS && \
+	cargo build -p gantry-operator -p gantry-cli -p gantry-tests --bin gantry-operator --bin gantry --bin gantry-demo && \
+	exec "$${CARGO_TARGET_DIR:-target}/debug/gantry-demo"
 
 bench: build ## Measure, beside a bare client, and write BENCHMARKS.md; GANTRY_CORPUS names the CRDs
 	@$(TOOLS) && export GANTRY_TOOLS && cargo run --release -p gantry-tests --bin gantry-bench
 
-lint: $(DENY) ## Check format, clippy, doors between crates, generated files, licences and sources
+lint: fmt clippy doors generated deny ## Check format, clippy, doors between crates, generated files, licences and sources
+
+fmt: ## Check the format
 	cargo fmt --all --check
+
+clippy: ## Check with clippy; a warning is an error
 	cargo clippy --workspace --all-targets -- -D warnings
+
+doors: ## Check that crates use only the crates that they may use
 	cargo xtask doors
+
+generated: ## Check that generated files are up to date
 	cargo xtask gen --check
+
+deny: $(DENY) ## Check licences, sources and duplicates of dependencies
 	$(DENY) --config .cargo/deny.toml check bans licenses sources
 
+# Outside the target folder of this workspace, whose dependencies it does not share. Fast enough without optimisation.
 $(DENY):
-	cargo install --locked --root $(CACHE)/cargo-deny/$(DENY_VERSION) cargo-deny@$(DENY_VERSION)
+	cargo install --locked --debug --root $(CACHE)/cargo-deny/$(DENY_VERSION) cargo-deny@$(DENY_VERSION)
