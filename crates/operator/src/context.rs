@@ -121,6 +121,16 @@ pub(crate) fn by_package(package: &str) -> String {
     format!("package:{package}")
 }
 
+/// Index key of revisions by their own UID; the bare UID is the key of those that it owns.
+pub(crate) fn uid_key(uid: &str) -> String {
+    format!("uid:{uid}")
+}
+
+/// Index key of packages by their source: the reference as written, without tag and digest.
+pub(crate) fn by_source(source: &str) -> String {
+    format!("source:{source}")
+}
+
 /// Everything.
 pub(crate) struct Context {
     /// For reading.

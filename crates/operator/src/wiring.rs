@@ -15,7 +15,7 @@ use kit::watch::{Watch, Watches};
 use oci::Digest;
 use tokio::sync::Notify;
 
-use crate::context::{Caches, Context, PerKind, by_package};
+use crate::context::{Caches, Context, PerKind, by_package, by_source, uid_key};
 use crate::key::Key;
 use crate::{dependencies, kinds, manager, revision};
 
@@ -27,13 +27,8 @@ pub(crate) fn caches(watches: &Watches, namespace: &str) -> Caches {
     Caches {
         packages: PerKind::of(|kind| {
             watches.objects::<Package>(kind, Watch::optional(), |package: &Package| {
-                package
-                    .metadata
-                    .uid
-                    .clone()
-                    .map(|uid| uid_key(&uid))
-                    .into_iter()
-                    .collect()
+                let source = dependencies::plan::source(&package.spec.package);
+                source.map(|source| by_source(&source)).into_iter().collect()
             })
         }),
         revisions: PerKind::of(|kind| {
@@ -66,10 +61,6 @@ pub(crate) fn caches(watches: &Watches, namespace: &str) -> Caches {
             })
             .collect(),
     }
-}
-
-fn uid_key(uid: &str) -> String {
-    format!("uid:{uid}")
 }
 
 impl Caches {

@@ -37,6 +37,12 @@ impl Installed {
     }
 }
 
+/// What dependencies know a package by: its reference as written, without tag and digest.
+#[must_use]
+pub fn source(package: &str) -> Option<String> {
+    Reference::parse(package).ok().map(|reference| reference.source())
+}
+
 /// What the status says of a revision's dependencies, without times.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {

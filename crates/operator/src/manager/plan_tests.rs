@@ -339,7 +339,7 @@ impl Model {
     }
 
     fn pass(&mut self, seconds: i64) {
-        self.now = self.now + SignedDuration::from_secs(seconds);
+        self.now += SignedDuration::from_secs(seconds);
     }
 }
 

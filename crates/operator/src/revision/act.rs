@@ -31,7 +31,8 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
     let uid = seen.revision.metadata.uid.clone().unwrap_or_default();
     match plan.work {
         WorkStep::Keep => {}
-        WorkStep::Stop => cx.works.stop(&uid),
+        WorkStep::Stop if cx.works.stop(&uid) => cx.carriers.remove_all(key),
+        WorkStep::Stop => {}
         WorkStep::Start(aim) => {
             if let Some(package) = &seen.package {
                 task::start(cx, key, &seen.revision, package, aim);

@@ -79,7 +79,7 @@ fn is_same(item: &Item, live: &Meta, written: Option<&Written>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ownership::Party;
+    use super::super::ownership::{Living, Party};
     use super::*;
 
     fn party(name: &str) -> Party {
@@ -96,7 +96,7 @@ mod tests {
             revision: party("new"),
             package: party("p"),
             siblings: ["uid-old".to_owned()].into(),
-            living: ["uid-new".to_owned(), "uid-old".to_owned()].into(),
+            living: Living::new(|uid| ["uid-new", "uid-old"].contains(&uid)),
         }
     }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use api::pkg::{Package, PackageKind, Revision};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::ownership::{Parties, Party};
+use super::ownership::{Living, Parties, Party};
 use super::plan::Seen;
 use super::survey;
-use crate::context::Context;
+use crate::context::{Context, uid_key};
 use crate::key::Key;
 
 /// `None` if the revision doesn't exist (any more).
@@ -66,12 +66,16 @@ pub(crate) fn parties(
         name: meta.name.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
     };
-    let living = cx.caches.revisions.iter().flat_map(|(_, live)| live.all());
+    let revisions: Vec<_> = cx.caches.revisions.iter().map(|(_, live)| live.clone()).collect();
     Parties {
         revision: party(kind.revision_kind(), &revision.metadata),
         package: party(kind.kind(), &package.metadata),
         siblings: siblings.iter().filter_map(|s| s.metadata.uid.clone()).collect(),
-        living: living.filter_map(|r| r.metadata.uid.clone()).collect(),
+        living: Living::new(move |uid| {
+            revisions
+                .iter()
+                .any(|live| !live.lookup(&uid_key(uid)).is_empty())
+        }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who may write an object, and which owners it has afterwards (design §3.1.4, api.md 4.7). Pure.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kit::meta::Meta;
 pub use kit::meta::Owner;
@@ -20,7 +21,7 @@ pub struct Party {
 }
 
 /// Those who have a say about the objects of one revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Parties {
     /// The revision that wants to control.
     pub revision: Party,
@@ -28,9 +29,26 @@ pub struct Parties {
     pub package: Party,
     /// UIDs of the package's other revisions that exist.
     pub siblings: BTreeSet<String>,
-    /// UIDs of all revisions of any package that exist. A controller of a revision kind that is not among them is
-    /// gone, and what it left may be taken over.
-    pub living: BTreeSet<String>,
+    /// Which revisions of any package exist.
+    pub living: Living,
+}
+
+/// Tells by UID whether a revision of any package exists. A controller of a revision kind that doesn't is gone, and what
+/// it left may be taken over.
+#[derive(Clone)]
+pub struct Living(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl Living {
+    /// Asks `lives`.
+    pub fn new(lives: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(lives))
+    }
+}
+
+impl std::fmt::Debug for Living {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Living")
+    }
 }
 
 /// Why an object may not be written.
@@ -86,7 +104,7 @@ impl Parties {
     fn is_gone(&self, owner: &Owner) -> bool {
         owner.api_version.starts_with("pkg.crossplane.io/")
             && REVISION_KINDS.contains(&owner.kind.as_str())
-            && !self.living.contains(&owner.uid)
+            && !(self.living.0)(&owner.uid)
     }
 
     /// The owners after a take-over: the revision controls, its package owns without control, siblings stay owners
@@ -183,7 +201,7 @@ mod tests {
             revision: party("ProviderRevision", "new"),
             package: party("Provider", "p"),
             siblings: set(&["old"]),
-            living: set(&["new", "old", "foreign"]),
+            living: Living::new(|uid| ["uid-new", "uid-old", "uid-foreign"].contains(&uid)),
         }
     }
 

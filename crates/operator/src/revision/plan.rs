@@ -337,9 +337,8 @@ fn work_step(seen: &Seen, task: Task, needed: bool, now: Timestamp) -> (WorkStep
     }
     match &seen.work.ended {
         Some((ended, Ending::Done, _)) if *ended == aim && !needed => (WorkStep::Keep, Next::Await),
-        Some((ended, ending, Some(at))) if *ended == aim && *ending != Ending::Done && now < *at => {
-            (WorkStep::Keep, Next::At(*at))
-        }
+        // After a failure, or between repairs where somebody fights.
+        Some((ended, _, Some(at))) if *ended == aim && now < *at => (WorkStep::Keep, Next::At(*at)),
         Some((ended, ending, None)) if *ended == aim && *ending != Ending::Done => {
             (WorkStep::Keep, Next::Await)
         }
@@ -611,3 +610,7 @@ fn notes(seen: &Seen, status: &Outcome) -> Vec<Note> {
     }
     notes
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

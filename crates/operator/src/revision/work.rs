@@ -125,13 +125,20 @@ impl Works {
         })
     }
 
-    /// Stops what runs.
-    pub(crate) fn stop(&self, uid: &str) {
+    /// Stops what runs and lets go of the content: nothing is to be done for this revision for now. When something is
+    /// again, it starts from what is live.
+    /// Answers whether there was anything.
+    pub(crate) fn stop(&self, uid: &str) -> bool {
         self.with(uid, |work| {
-            if let Some((_, cancel, _)) = work.running.take() {
+            let running = work.running.take();
+            if let Some((_, cancel, _)) = &running {
                 cancel.cancel();
             }
-        });
+            let loaded = work.loaded.take();
+            work.ended = None;
+            work.progress = None;
+            running.is_some() || loaded.is_some()
+        })
     }
 
     /// Something that concerns the revision's objects changed: what was refused or waits may be tried at once.
