@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kit::claim::{Claim, ClaimError, Claimed};
+use kit::fence::Leadership;
 use kit::lease::{RivalLease, Rivals};
 use kit::ready::Handle;
 use kit::tasks::Tasks;
@@ -42,9 +43,16 @@ pub(crate) async fn lead(
     leading: Handle,
     concurrency: usize,
 ) -> Result<(), LeadError> {
-    // A standby is ready when its caches are.
-    leading.ready();
     let stopping = tasks.stopping().clone();
+    leading.not_ready("waiting for the election");
+    let mut leadership = cx.writer.fence().subscribe();
+    let known = leadership.wait_for(|now| !matches!(now, Leadership::Follower { holder: None }));
+    // A standby is ready when its caches are.
+    if let Some(Ok(now)) = stopping.run_until_cancelled(known).await
+        && !matches!(*now, Leadership::Leader { .. })
+    {
+        leading.ready();
+    }
     let prepared = stopping
         .run_until_cancelled(prepare(&cx, &mut rivals, mine, mode, &leading))
         .await;

@@ -333,7 +333,7 @@ fn progress_is_shown_while_establishing_for_the_first_time() {
         })
     );
     let mut repair = seen(established(revision("a", 1, "Active")), "a", vec![]);
-    repair.work = s.work.clone();
+    repair.work = s.work;
     let repair = plan(&repair, now());
     assert!(
         shown(&repair).contains("Established=True"),
