@@ -253,12 +253,15 @@ fn remembered(seen: &Seen, effective: &str) -> Option<Digest> {
     if !same {
         return None;
     }
-    let name = status.current_revision.as_deref()?;
-    seen.revisions
+    let current = status.current_revision.as_deref();
+    let revision = seen
+        .revisions
         .iter()
         .map(|r| View(r))
-        .find(|r| r.name() == name && !r.is_deleting())?
-        .digest()
+        .find(|r| Some(r.name()) == current && !r.is_deleting());
+    // Somebody may have deleted the revision; the digest is written down beside it.
+    let written = || Digest::parse(status.resolved_digest.as_deref()?).ok();
+    revision.and_then(View::digest).or_else(written)
 }
 
 /// Without an answer, what is known goes on: the current revision of the same reference, else a kept revision that was

@@ -623,6 +623,19 @@ fn a_package_that_is_going_is_left_alone() {
     assert!(!m.step());
 }
 
+#[test]
+fn a_deleted_revision_is_made_again_without_asking() {
+    let mut m = Model::tagged();
+    m.settle();
+    let name = m.active();
+    m.revisions.clear();
+    m.tag = Err(trouble());
+    m.check = None;
+    m.settle();
+    assert_eq!(m.active(), name);
+    assert!(m.shown().starts_with("True True True"), "{}", m.shown());
+}
+
 /// A cluster that the reference ran: its revision is taken over under its own name.
 #[test]
 fn a_revision_of_the_reference_is_reused() {

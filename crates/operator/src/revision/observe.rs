@@ -9,6 +9,7 @@ use super::ownership::{Living, Parties, Party};
 use super::plan::Seen;
 use super::survey;
 use crate::context::{Context, uid_key};
+use crate::images;
 use crate::key::Key;
 
 /// `None` if the revision doesn't exist (any more).
@@ -42,6 +43,9 @@ pub(crate) fn observe(cx: &Context, key: &Key) -> Option<Seen> {
         && package
             .as_ref()
             .is_some_and(|p| differs(cx, key.kind, &revision, p, &siblings));
+    let spec = &revision.spec;
+    let image = images::effective(cx, &spec.image, spec.package_pull_secrets.as_deref()).ok();
+    let image = image.map(|image| (image.reference.to_string(), image.applied));
     let work = cx.works.view(&uid, differs);
     Some(Seen {
         revision,
@@ -49,6 +53,7 @@ pub(crate) fn observe(cx: &Context, key: &Key) -> Option<Seen> {
         siblings,
         work,
         controls,
+        image,
     })
 }
 

@@ -63,10 +63,6 @@ pub struct ContentFacts {
     pub dependencies: Vec<DeclaredDependency>,
     /// Lint warnings.
     pub warnings: Vec<String>,
-    /// The reference that it was fetched by.
-    pub resolved_image: String,
-    /// ImageConfigs that had a say.
-    pub applied: Vec<ImageConfigRef>,
 }
 
 /// The work on this revision, as far as this process has done any.
@@ -99,6 +95,8 @@ pub struct Seen {
     pub work: WorkView,
     /// It controls live objects.
     pub controls: bool,
+    /// The reference after rewriting and the ImageConfigs that had a say, as they are now.
+    pub image: Option<(String, Vec<ImageConfigRef>)>,
 }
 
 /// What to do with the work.
@@ -268,8 +266,10 @@ fn kept(seen: &Seen) -> Outcome {
         progress: None,
     };
     if let Some(content) = content {
-        outcome.resolved_image = Some(content.resolved_image.clone());
-        outcome.applied_image_config_refs = content.applied.clone();
+        if let Some((image, applied)) = &seen.image {
+            outcome.resolved_image = Some(image.clone());
+            outcome.applied_image_config_refs = applied.clone();
+        }
         outcome.capabilities = content.capabilities.clone();
         outcome.declared_dependencies = content.dependencies.clone();
         outcome.warnings = content.warnings.iter().take(MAX_WARNINGS).cloned().collect();
@@ -399,6 +399,20 @@ pub fn listed(problems: &[String]) -> String {
     }
 }
 
+/// `1,000`.
+fn grouped(n: i64) -> String {
+    let digits = n.to_string();
+    let first = digits.len() % 3;
+    let (head, tail) = digits.split_at(first);
+    let groups = tail.as_bytes().chunks(3).map(String::from_utf8_lossy);
+    Some(head.into())
+        .filter(|h: &std::borrow::Cow<'_, str>| !h.is_empty())
+        .into_iter()
+        .chain(groups)
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
 fn unhealthy(message: String) -> Cond {
     Cond::new(
         ConditionType::RevisionHealthy,
@@ -468,7 +482,7 @@ fn established(seen: &Seen, ending: Option<&Ending>, idle: bool) -> Vec<Cond> {
         ],
         None | Some(Ending::Done) => {
             let message = match seen.work.progress {
-                Some(p) => format!("{} of {} objects established", p.established, p.total),
+                Some(p) => format!("Established {} of {}", grouped(p.established), grouped(p.total)),
                 None => "fetching the content".to_owned(),
             };
             let mut conditions = vec![unhealthy(message.clone())];

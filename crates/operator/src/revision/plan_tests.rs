@@ -38,6 +38,7 @@ fn seen(revision: Revision, current: &str, siblings: Vec<Revision>) -> Seen {
         siblings: siblings.into_iter().map(Arc::new).collect(),
         work: WorkView::default(),
         controls: false,
+        image: None,
     }
 }
 
@@ -323,7 +324,7 @@ fn progress_is_shown_while_establishing_for_the_first_time() {
     let first = plan(&s, now());
     assert_eq!(
         message(&first, ConditionType::Established),
-        "412 of 1000 objects established"
+        "Established 412 of 1,000"
     );
     assert_eq!(
         first.status.unwrap().progress,
@@ -396,9 +397,9 @@ fn content_becomes_metadata_and_status() {
         labels: [("family".to_owned(), "f".to_owned())].into(),
         capabilities: Some(vec!["safe-start".into()]),
         warnings: (0..30).map(|n| format!("document {n}: odd")).collect(),
-        resolved_image: "mirror.invalid/a/p:v1".into(),
         ..ContentFacts::default()
     };
+    s.image = Some(("mirror.invalid/a/p:v1".into(), vec![]));
     s.work.content = Some(Arc::new(facts.clone()));
     let first = plan(&s, now());
     assert_eq!(

@@ -24,7 +24,6 @@ use crate::context::Context;
 use crate::images;
 use crate::key::Key;
 use crate::manager::check::Trouble;
-use crate::manager::plan::EffectiveImage;
 use crate::runtime_mode::RuntimeMode;
 
 /// Starts the task unless it runs already.
@@ -92,11 +91,11 @@ impl Run {
         if aim.task == Task::Release {
             return nothing(self.release().await);
         }
-        let (content, image) = match self.load().await {
+        let content = match self.load().await {
             Ok(loaded) => loaded,
             Err(trouble) => return nothing(Ending::NoContent(trouble)),
         };
-        let facts = Arc::new(facts(&content.parsed, &image));
+        let facts = Arc::new(facts(&content.parsed));
         let unfit = self.unfit(&content.parsed);
         let webhooks = match unfit {
             None => self.webhooks(aim.task, &content.parsed).await,
@@ -178,7 +177,7 @@ impl Run {
         }
     }
 
-    async fn load(&self) -> Result<(Arc<Content>, EffectiveImage), Trouble> {
+    async fn load(&self) -> Result<Arc<Content>, Trouble> {
         let spec = &self.revision.spec;
         let image = images::effective(&self.cx, &spec.image, spec.package_pull_secrets.as_deref())?;
         let digest = digest(&self.revision).ok_or_else(|| Trouble {
@@ -189,13 +188,12 @@ impl Run {
         })?;
         let keychain = images::keychain(&self.cx, &spec.image, spec.package_pull_secrets.as_deref()).await?;
         let origin = Origin {
-            reference: image.reference.clone(),
+            reference: image.reference,
             digest,
             keychain,
             policy: spec.pull_policy(),
         };
-        let content = self.cx.contents.load(&self.cx.registry, origin).await?;
-        Ok((content, image))
+        self.cx.contents.load(&self.cx.registry, origin).await
     }
 
     /// Why this content can't be a revision of this kind here: the reference's words.
@@ -280,7 +278,7 @@ pub(crate) fn digest(revision: &Revision) -> Option<Digest> {
     }
 }
 
-fn facts(parsed: &Parsed, image: &EffectiveImage) -> ContentFacts {
+fn facts(parsed: &Parsed) -> ContentFacts {
     let mut warnings: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
     if parsed.omitted_warnings > 0 {
         warnings.push(format!("and {} more", parsed.omitted_warnings));
@@ -301,7 +299,5 @@ fn facts(parsed: &Parsed, image: &EffectiveImage) -> ContentFacts {
             })
             .collect(),
         warnings,
-        resolved_image: image.reference.to_string(),
-        applied: image.applied.clone(),
     }
 }
