@@ -101,14 +101,6 @@ impl fmt::Debug for PullSecret {
 /// Why a secret, or an entry of it, is left out. The others are used all the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeychainProblem {
-    /// The file is there and can't be read.
-    #[error("{place} cannot be read ({detail}); it is ignored")]
-    Unreadable {
-        /// Which file.
-        place: String,
-        /// What the system said.
-        detail: String,
-    },
     /// Not JSON of the right shape. What is wrong isn't quoted, since it may hold the secret.
     #[error("{0} is not a valid docker config: its JSON cannot be read; it is ignored")]
     Json(String),

@@ -9,7 +9,6 @@ mod challenge;
 pub mod client;
 pub mod config;
 mod deadline;
-mod docker_config;
 mod download;
 pub mod error;
 mod exchange;

@@ -116,8 +116,9 @@ pub const MAX_SECRET_ENTRIES: usize = 1_000;
 /// Most certificates of a CA bundle. System bundles have about 150.
 pub const MAX_CA_CERTIFICATES: usize = 2_000;
 
-/// Default size of the content store, in bytes.
-pub const DEFAULT_STORE_BYTES: u64 = 2 << 30;
+/// Default size of the content store, in bytes: some twenty packages of the largest kind. The operator has a
+/// flag and a row in the table for it.
+pub const DEFAULT_STORE_BYTES: u64 = 1 << 30;
 
 /// Most tags that the content store remembers.
 pub const MAX_REFS: usize = 10_000;
@@ -218,12 +219,6 @@ pub const LIMITS: &[Limit] = &[
         "2,000",
         "system bundles have about 150",
     ),
-    Limit {
-        name: "content store",
-        value: "2 GiB",
-        reason: "least recently used content goes first; what installed packages need stays",
-        flag: Some("--store-max-bytes"),
-    },
     row(
         "tags in the content store",
         "10,000",
