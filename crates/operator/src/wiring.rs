@@ -112,19 +112,13 @@ impl Caches {
 
     /// Waits until the watches of our own kinds have noticed that these exist.
     pub(crate) async fn defined(&self) {
-        async fn one<T: Send + Sync + 'static>(live: &Live<T>) {
-            let mut phases = live.phases();
-            let _ = phases
-                .wait_for(|phase| matches!(phase, Phase::Synced | Phase::Stopped))
-                .await;
-        }
         for (_, live) in self.packages.iter() {
-            one(live).await;
+            live.until_listed().await;
         }
         for (_, live) in self.revisions.iter() {
-            one(live).await;
+            live.until_listed().await;
         }
-        one(&self.image_configs).await;
+        self.image_configs.until_listed().await;
     }
 }
 
@@ -317,13 +311,15 @@ fn phases(cx: &Arc<Context>, tasks: &Tasks, live: &Live<Meta>) {
     let mut phases = live.phases();
     let (cx, stopping) = (cx.clone(), tasks.stopping().clone());
     tasks.spawn_job(format!("phases of {}", live.what()), async move {
-        let mut before = phases.borrow().clone();
+        let mut absent = *phases.borrow_and_update() == Phase::Absent;
         while let Some(Ok(())) = stopping.run_until_cancelled(phases.changed()).await {
             let now = phases.borrow_and_update().clone();
-            if before == Phase::Absent && now == Phase::Synced {
+            if now == Phase::Absent {
+                absent = true;
+            } else if absent && live.is_listed() {
+                absent = false;
                 everything(&cx);
             }
-            before = now;
         }
     });
 }

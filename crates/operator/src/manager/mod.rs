@@ -3,8 +3,10 @@
 
 mod act;
 pub mod check;
+mod choose;
 mod observe;
 pub mod plan;
+mod resolve;
 mod status;
 mod view;
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::condition::Reason;
 use api::names;
 use api::pkg::{ActivationPolicy, ImageConfigRef, Package, PackageKind, Revision, RevisionSpec};
 use jiff::Timestamp;
 use oci::{Digest, Reference};
 
 use super::check::{Check, PullPolicy, Question, Trouble};
+use super::choose::{choose_active, surplus};
+use super::resolve::{Known, question, resolve};
 use super::status::{self, Wanted};
 use super::view::View;
 use crate::conditions::Cond;
@@ -168,129 +169,6 @@ pub fn plan(seen: &Seen, now: Timestamp) -> Plan {
     Plan {
         ask,
         ..act_on(seen, digest, trouble)
-    }
-}
-
-/// What is known of the digest.
-enum Known {
-    /// It, and the trouble that kept it from being asked for again.
-    Digest(Digest, Option<Trouble>),
-    Nothing(Trouble),
-    /// It is being asked for.
-    Pending,
-}
-
-/// The question that this package puts, as far as it has to put one.
-#[must_use]
-pub fn question(seen: &Seen) -> Option<Question> {
-    let image = seen.image.as_ref().ok()?;
-    Some(Question {
-        package: seen.package.spec.package.clone(),
-        effective: image.reference.to_string(),
-        policy: seen.package.spec.pull_policy(),
-        requested: requested(&seen.package).map(str::to_owned),
-        credentials: image.credentials.clone(),
-    })
-}
-
-fn requested(package: &Package) -> Option<&str> {
-    let annotations = package.metadata.annotations.as_ref()?;
-    annotations
-        .get(api::annotation::CHECK_REQUESTED_AT)
-        .map(String::as_str)
-}
-
-/// What is known, and what to ask. Asking never takes back what is known: while a poll or a retry is under way, all goes
-/// on as it was after the last answer.
-fn resolve(seen: &Seen, now: Timestamp) -> (Known, Option<Question>) {
-    let image = match &seen.image {
-        Ok(image) => image,
-        Err(trouble) => return (fall_back(seen, trouble.clone()), None),
-    };
-    if let Some(digest) = image.reference.digest() {
-        return (Known::Digest(digest.clone(), None), None);
-    }
-    let Some(question) = question(seen) else {
-        return (Known::Nothing(no_image()), None);
-    };
-    let handled = seen
-        .package
-        .status
-        .as_ref()
-        .and_then(|s| s.last_check_request.as_deref());
-    let asked_for = question.requested.is_some() && question.requested.as_deref() != handled;
-    let remembered = remembered(seen, &question.effective);
-    if question.policy != PullPolicy::Always
-        && !asked_for
-        && let Some(digest) = &remembered
-    {
-        return (Known::Digest(digest.clone(), None), None);
-    }
-    let pending = || {
-        remembered
-            .clone()
-            .map_or(Known::Pending, |digest| Known::Digest(digest, None))
-    };
-    match seen.check.as_ref().filter(|c| c.question == question) {
-        None => (pending(), Some(question)),
-        Some(check) => {
-            let known = match &check.outcome {
-                Ok(digest) => Known::Digest(digest.clone(), None),
-                Err(trouble) => fall_back(seen, trouble.clone()),
-            };
-            // A digest holds until the tag is polled again; other policies keep it.
-            let due = now >= check.next && (check.outcome.is_err() || question.policy == PullPolicy::Always);
-            (known, due.then_some(question))
-        }
-    }
-}
-
-/// The digest that this very reference resolved to earlier (design §7, `IfNotPresent`).
-fn remembered(seen: &Seen, effective: &str) -> Option<Digest> {
-    let status = seen.package.status.as_ref()?;
-    let same = status.current_identifier.as_deref() == Some(seen.package.spec.package.as_str())
-        && status.resolved_package.as_deref() == Some(effective);
-    if !same {
-        return None;
-    }
-    let current = status.current_revision.as_deref();
-    let revision = seen
-        .revisions
-        .iter()
-        .map(|r| View(r))
-        .find(|r| Some(r.name()) == current && !r.is_deleting());
-    // Somebody may have deleted the revision; the digest is written down beside it.
-    let written = || Digest::parse(status.resolved_digest.as_deref()?).ok();
-    revision.and_then(View::digest).or_else(written)
-}
-
-/// Without an answer, what is known goes on: the current revision of the same reference, else a kept revision that was
-/// made for it (a rollback works while the registry is down).
-fn fall_back(seen: &Seen, trouble: Trouble) -> Known {
-    let package = &seen.package.spec.package;
-    let status = seen.package.status.as_ref();
-    let current = status
-        .filter(|s| s.current_identifier.as_deref() == Some(package.as_str()))
-        .and_then(|s| s.current_revision.as_deref());
-    let mut known: Vec<View<'_>> = seen
-        .revisions
-        .iter()
-        .map(|r| View(r))
-        .filter(|r| !r.is_deleting() && (Some(r.name()) == current || r.0.spec.image == *package))
-        .collect();
-    known.sort_by_key(|r| (Some(r.name()) == current, r.number()));
-    match known.iter().rev().find_map(|r| r.digest()) {
-        Some(digest) => Known::Digest(digest, Some(trouble)),
-        None => Known::Nothing(trouble),
-    }
-}
-
-fn no_image() -> Trouble {
-    Trouble {
-        reason: Reason::InvalidReference,
-        message: "the package reference could not be read".to_owned(),
-        terminal: true,
-        not_before: None,
     }
 }
 
@@ -519,110 +397,6 @@ fn unfinalize_deleting(seen: &Seen) -> Vec<Step> {
             unfinalize: true,
         })
         .collect()
-}
-
-struct Choice<'a> {
-    /// The revision that should be active; `None`: leave all as they are.
-    active: Option<&'a str>,
-    /// It gets the highest number even if it is active already.
-    renumber: bool,
-    /// (refused, taken back).
-    returned: Option<(String, String)>,
-}
-
-fn choose_active<'a>(seen: &'a Seen, wanted: Option<View<'a>>, manual: bool) -> Choice<'a> {
-    let highest = seen.revisions.iter().map(|r| r.spec.revision).max().unwrap_or(0);
-    let mut active: Vec<View<'a>> = seen
-        .revisions
-        .iter()
-        .map(|r| View(r))
-        .filter(|r| r.is_active() && !r.is_deleting())
-        .collect();
-    active.sort_by_key(|r| r.number());
-    let top = active.last().copied();
-    let keep = |view: Option<View<'a>>| Choice {
-        active: view.map(View::name),
-        renumber: false,
-        returned: None,
-    };
-
-    // Refused after activation: whoever served before, and still controls what was not taken over, serves again.
-    if let Some(refused) = top.filter(|r| r.establish_refusal().is_some() && !r.is_established()) {
-        let serving = seen
-            .package
-            .status
-            .as_ref()
-            .and_then(|s| s.serving_revision.as_deref());
-        let mut before: Vec<View<'a>> = seen
-            .revisions
-            .iter()
-            .map(|r| View(r))
-            .filter(|r| r.name() != refused.name() && !r.is_deleting() && r.has_served())
-            .collect();
-        before.sort_by_key(|r| (Some(r.name()) == serving, r.number()));
-        let own_trouble = serving == Some(refused.name());
-        if let Some(back) = before.pop().filter(|_| !own_trouble) {
-            let returned = Some((refused.name().to_owned(), back.name().to_owned()));
-            return Choice {
-                active: Some(back.name()),
-                renumber: true,
-                returned,
-            };
-        }
-    }
-    if manual {
-        let serving = seen
-            .package
-            .status
-            .as_ref()
-            .and_then(|s| s.serving_revision.as_deref());
-        let decided = active.iter().find(|r| Some(r.name()) != serving).copied();
-        return match (active.len(), decided) {
-            (0, _) => keep(None),
-            (_, Some(decided)) => Choice {
-                renumber: true,
-                ..keep(Some(decided))
-            },
-            (_, None) => keep(top),
-        };
-    }
-    match wanted.filter(|w| !w.is_deleting()) {
-        Some(w) if w.is_active() || (w.is_preflighted() && w.number() == highest) => keep(Some(w)),
-        // A candidate that is not the wanted one any more never stays active beside the one that serves.
-        _ => keep(top),
-    }
-}
-
-/// Revisions that nobody needs (design rule 7).
-fn surplus(seen: &Seen, wanted: Option<View<'_>>, choice: &Choice<'_>) -> Vec<String> {
-    let Some(wanted) = wanted else { return vec![] };
-    let mut idle: Vec<View<'_>> = seen
-        .revisions
-        .iter()
-        .map(|r| View(r))
-        .filter(|r| {
-            !r.is_deleting() && !r.is_active() && r.name() != wanted.name() && choice.active != Some(r.name())
-        })
-        .collect();
-    idle.sort_by_key(|r| r.number());
-    let mut gone: Vec<String> = idle
-        .iter()
-        .filter(|r| !r.has_served())
-        .map(|r| r.name().to_owned())
-        .collect();
-    if let Some(keep) = seen.package.spec.history_limit()
-        && wanted.is_active()
-        && wanted.is_established()
-    {
-        let served: Vec<View<'_>> = idle.into_iter().filter(|r| r.has_served()).collect();
-        gone.extend(
-            served
-                .iter()
-                .take(served.len().saturating_sub(keep))
-                .map(|r| r.name().to_owned()),
-        );
-    }
-    gone
 }
 
 #[cfg(test)]

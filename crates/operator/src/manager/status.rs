@@ -343,7 +343,7 @@ pub(crate) fn outcome(seen: &Seen, wanted: &Wanted<'_>, active: Option<&str>) ->
         last_check_request: match &seen.check {
             Some(check)
                 if (wanted.view.is_some() || stale.is_some())
-                    && super::plan::question(seen).as_ref() == Some(&check.question) =>
+                    && super::resolve::question(seen).as_ref() == Some(&check.question) =>
             {
                 check.question.requested.clone().or(before.last_check_request)
             }

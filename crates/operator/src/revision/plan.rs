@@ -7,6 +7,7 @@ use api::condition::{ConditionType, Reason, Status};
 use api::pkg::{DeclaredDependency, ImageConfigRef, ObjectRef, Package, Progress, Revision};
 use jiff::Timestamp;
 
+use super::status::{before, established, lint_note, notes, preflighted, was_established};
 use crate::conditions::Cond;
 use crate::manager::check::Trouble;
 
@@ -239,14 +240,6 @@ pub fn plan(seen: &Seen, now: Timestamp) -> Plan {
     }
 }
 
-fn before(seen: &Seen, type_: ConditionType) -> Option<Cond> {
-    let conditions = &seen.revision.status.as_ref()?.conditions;
-    conditions
-        .iter()
-        .find(|c| c.type_ == type_.as_str())
-        .and_then(Cond::read)
-}
-
 /// The status as it is, without the conditions that speak of work in progress.
 fn kept(seen: &Seen) -> Outcome {
     let status = seen.revision.status.clone().unwrap_or_default();
@@ -379,193 +372,6 @@ fn working(seen: &Seen, task: Task, now: Timestamp) -> Plan {
     }
 }
 
-fn was_established(seen: &Seen) -> bool {
-    before(seen, ConditionType::Established).is_some_and(|c| c.status == Status::True)
-}
-
-/// `a; b; and 12 more`, with a count first when there are several.
-#[must_use]
-pub fn listed(problems: &[String]) -> String {
-    let named = problems
-        .iter()
-        .take(NAMED_REFUSALS)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("; ");
-    match problems.len() {
-        0 | 1 => named,
-        n if n <= NAMED_REFUSALS => format!("{n} objects: {named}"),
-        n => format!("{n} objects: {named}; and {} more", n - NAMED_REFUSALS),
-    }
-}
-
-/// `1,000`.
-fn grouped(n: i64) -> String {
-    let digits = n.to_string();
-    let first = digits.len() % 3;
-    let (head, tail) = digits.split_at(first);
-    let groups = tail.as_bytes().chunks(3).map(String::from_utf8_lossy);
-    Some(head.into())
-        .filter(|h: &std::borrow::Cow<'_, str>| !h.is_empty())
-        .into_iter()
-        .chain(groups)
-        .collect::<Vec<_>>()
-        .join(",")
-}
-
-fn unhealthy(message: String) -> Cond {
-    Cond::new(
-        ConditionType::RevisionHealthy,
-        Status::False,
-        Reason::UnhealthyPackageRevision,
-    )
-    .message(message)
-}
-
-fn healthy() -> Cond {
-    Cond::new(
-        ConditionType::RevisionHealthy,
-        Status::True,
-        Reason::HealthyPackageRevision,
-    )
-}
-
-/// (reason of Established or Preflighted, its message, message of RevisionHealthy, retrying can't help)
-fn said(ending: &Ending) -> (Reason, String, String, bool) {
-    match ending {
-        Ending::Done => (Reason::Done, String::new(), String::new(), false),
-        Ending::NoContent(trouble) => {
-            let reason = if trouble.terminal {
-                Reason::FetchRefused
-            } else {
-                Reason::FetchFailed
-            };
-            (
-                reason,
-                trouble.message.clone(),
-                format!("cannot get package: {trouble}"),
-                trouble.terminal,
-            )
-        }
-        Ending::Unfit(message) => (Reason::Refused, message.clone(), message.clone(), true),
-        Ending::Refused(problems) => {
-            let message = format!("cannot establish control of object: {}", listed(problems));
-            (Reason::Refused, message.clone(), message, true)
-        }
-        Ending::Waiting(problems) => {
-            let message = format!("waiting: {}", listed(problems));
-            (Reason::Waiting, message.clone(), message, false)
-        }
-    }
-}
-
-fn established(seen: &Seen, ending: Option<&Ending>, idle: bool) -> Vec<Cond> {
-    let preflighted = before(seen, ConditionType::Preflighted);
-    let ready = |status: Status, reason: Reason, message: String| {
-        Cond::new(ConditionType::Ready, status, reason).message(message)
-    };
-    match ending {
-        Some(Ending::Done) if idle || was_established(seen) => vec![
-            healthy(),
-            Cond::new(ConditionType::Preflighted, Status::True, Reason::ChecksPassed),
-            Cond::new(ConditionType::Established, Status::True, Reason::AllEstablished),
-            ready(Status::True, Reason::HealthyPackageRevision, String::new()),
-        ],
-        // What serves goes on serving while its content can't be had (design rule 2), or is looked through again after a
-        // restart.
-        None | Some(Ending::NoContent(_) | Ending::Done) if was_established(seen) => vec![
-            before(seen, ConditionType::RevisionHealthy).unwrap_or_else(healthy),
-            preflighted
-                .unwrap_or_else(|| Cond::new(ConditionType::Preflighted, Status::True, Reason::ChecksPassed)),
-            Cond::new(ConditionType::Established, Status::True, Reason::AllEstablished),
-            ready(Status::True, Reason::HealthyPackageRevision, String::new()),
-        ],
-        None | Some(Ending::Done) => {
-            let message = match seen.work.progress {
-                Some(p) => format!("Established {} of {}", grouped(p.established), grouped(p.total)),
-                None => "fetching the content".to_owned(),
-            };
-            let mut conditions = vec![unhealthy(message.clone())];
-            conditions.extend(preflighted);
-            conditions.push(
-                Cond::new(ConditionType::Established, Status::False, Reason::Establishing)
-                    .message(message.clone()),
-            );
-            conditions.push(ready(Status::False, Reason::Establishing, message.clone()));
-            conditions.push(
-                Cond::new(ConditionType::Reconciling, Status::True, Reason::Establishing).message(message),
-            );
-            conditions
-        }
-        Some(ending) => {
-            let (reason, message, health, terminal) = said(ending);
-            let mut conditions = vec![unhealthy(health)];
-            // A refusal after activation takes the preflight's word back, so that this revision is not activated again
-            // before it was checked again.
-            match reason {
-                Reason::Waiting => conditions.extend(preflighted),
-                _ => conditions.push(
-                    Cond::new(ConditionType::Preflighted, Status::False, reason).message(message.clone()),
-                ),
-            }
-            conditions
-                .push(Cond::new(ConditionType::Established, Status::False, reason).message(message.clone()));
-            conditions.push(ready(Status::False, reason, message.clone()));
-            let type_ = if terminal {
-                ConditionType::Stalled
-            } else {
-                ConditionType::Reconciling
-            };
-            conditions.push(Cond::new(type_, Status::True, reason).message(message));
-            conditions
-        }
-    }
-}
-
-fn preflighted(seen: &Seen, ending: Option<&Ending>) -> Vec<Cond> {
-    match ending {
-        None => {
-            let message = "fetching and checking the content";
-            // A revision that served keeps showing the health it had until it was checked again.
-            let mut conditions: Vec<Cond> =
-                before(seen, ConditionType::RevisionHealthy).into_iter().collect();
-            conditions.push(
-                Cond::new(ConditionType::Preflighted, Status::Unknown, Reason::Checking).message(message),
-            );
-            conditions.extend(inactive(seen));
-            conditions
-        }
-        Some(Ending::Done) => {
-            let mut conditions = vec![
-                healthy(),
-                Cond::new(ConditionType::Preflighted, Status::True, Reason::ChecksPassed),
-            ];
-            conditions.extend(inactive(seen));
-            conditions
-        }
-        Some(ending) => {
-            let (reason, message, health, terminal) = said(ending);
-            let mut conditions = vec![
-                unhealthy(health),
-                Cond::new(ConditionType::Preflighted, Status::False, reason).message(message.clone()),
-            ];
-            conditions.extend(inactive(seen));
-            let type_ = if terminal {
-                ConditionType::Stalled
-            } else {
-                ConditionType::Reconciling
-            };
-            conditions.push(Cond::new(type_, Status::True, reason).message(message));
-            conditions
-        }
-    }
-}
-
-fn inactive(seen: &Seen) -> Option<Cond> {
-    before(seen, ConditionType::Established)
-        .map(|_| Cond::new(ConditionType::Established, Status::False, Reason::Inactive))
-}
-
 /// The package's labels and annotations, if the revision lacks any.
 fn metadata(seen: &Seen) -> Option<(BTreeMap<String, String>, BTreeMap<String, String>)> {
     let content = seen.work.content.as_deref()?;
@@ -576,53 +382,6 @@ fn metadata(seen: &Seen) -> Option<(BTreeMap<String, String>, BTreeMap<String, S
     let meta = &seen.revision.metadata;
     (lacks(&meta.labels, &content.labels) || lacks(&meta.annotations, &content.annotations))
         .then(|| (content.labels.clone(), content.annotations.clone()))
-}
-
-fn lint_note(seen: &Seen, status: &Outcome) -> Option<Note> {
-    let known = seen
-        .revision
-        .status
-        .as_ref()
-        .map(|s| s.warnings.as_slice())
-        .unwrap_or_default();
-    (!status.warnings.is_empty() && status.warnings != known).then(|| Note {
-        warning: true,
-        reason: "LintPackage",
-        message: format!("linting package contents failed: {}", status.warnings.join("; ")),
-    })
-}
-
-/// Events, at the moment something becomes different.
-fn notes(seen: &Seen, status: &Outcome) -> Vec<Note> {
-    let is = |type_: ConditionType| status.conditions.iter().find(|c| c.type_ == type_);
-    let mut notes = vec![];
-    let was_healthy = before(seen, ConditionType::RevisionHealthy).is_some_and(|c| c.status == Status::True);
-    let established = is(ConditionType::Established).is_some_and(|c| c.status == Status::True);
-    if established && !was_established(seen) && !was_healthy {
-        let message = "Successfully reconciled package revision".to_owned();
-        notes.push(Note {
-            warning: false,
-            reason: "SyncPackage",
-            message,
-        });
-    }
-    for type_ in [ConditionType::Stalled, ConditionType::Reconciling] {
-        let Some(now) = is(type_) else { continue };
-        let same = before(seen, type_).is_some_and(|c| c.reason == now.reason && c.message == now.message);
-        let reason = match now.reason {
-            Reason::FetchFailed | Reason::FetchRefused => "ParsePackage",
-            Reason::Refused | Reason::Waiting => "SyncPackage",
-            _ => continue,
-        };
-        if !same {
-            notes.push(Note {
-                warning: true,
-                reason,
-                message: now.message.clone(),
-            });
-        }
-    }
-    notes
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use api::condition::{Condition, Conditions};
 use api::pkg::{PackageKind, PackageSpec, PackageStatus, RevisionSpec, RevisionStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::super::status::listed;
 use super::*;
 
 fn now() -> Timestamp {

@@ -208,7 +208,7 @@ impl Run {
             let warnings: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
             return Some(format!(
                 "linting package contents failed: {}",
-                super::plan::listed(&warnings)
+                super::status::listed(&warnings)
             ));
         }
         if self.revision.spec.ignore_crossplane_constraints == Some(true) {
