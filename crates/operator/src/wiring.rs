@@ -309,7 +309,7 @@ fn object_changed(cx: &Context, place: usize, change: &Change<Meta>) {
 /// A kind appears or goes: what was refused for it is tried again.
 fn phases(cx: &Arc<Context>, tasks: &Tasks, live: &Live<Meta>) {
     let mut phases = live.phases();
-    let (cx, stopping) = (cx.clone(), tasks.stopping().clone());
+    let (cx, stopping, live) = (cx.clone(), tasks.stopping().clone(), live.clone());
     tasks.spawn_job(format!("phases of {}", live.what()), async move {
         let mut absent = *phases.borrow_and_update() == Phase::Absent;
         while let Some(Ok(())) = stopping.run_until_cancelled(phases.changed()).await {
