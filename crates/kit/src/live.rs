@@ -85,6 +85,8 @@ struct Store<T> {
     feeds: Vec<Weak<Feed<T>>>,
     /// Whether a list ended at least once, so that the store is complete, if perhaps old.
     filled: bool,
+    /// Whether that list came from the API server: an absent resource fills the store with nothing.
+    listed: bool,
 }
 
 struct Entry<T> {
@@ -111,6 +113,7 @@ impl<T> Live<T> {
             broken: BTreeMap::new(),
             feeds: Vec::new(),
             filled: false,
+            listed: false,
         };
         let guard = Arc::new(stop.clone().drop_guard());
         let store = Mutex::new(store);
@@ -242,8 +245,15 @@ impl<T> Live<T> {
             return Ok(());
         }
         let mut phases = self.phases();
-        // The sender lives as long as `self`.
-        let filled = phases.wait_for(|phase| matches!(phase, Phase::Synced | Phase::Absent));
+        // Not only the phase counts: a watch that fails right after the list hides that the list came.
+        let filled = async {
+            while !self.ready() {
+                // The sender lives as long as `self`.
+                if phases.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
         match tokio::time::timeout(timeout, filled).await {
             Ok(_) => Ok(()),
             Err(_) if self.ready() => Ok(()),
@@ -252,6 +262,23 @@ impl<T> Live<T> {
                 after: timeout,
                 why: self.not_ready().unwrap_or_default(),
             }),
+        }
+    }
+
+    /// Whether the resource is served and was listed, however the watch fares since.
+    pub fn is_listed(&self) -> bool {
+        self.inner.store().listed
+    }
+
+    /// Waits until [`Live::is_listed`], or the watch was stopped.
+    pub async fn until_listed(&self) {
+        let mut phases = self.phases();
+        // Not the phase counts: a watch that fails right after the list hides that the list came.
+        while !self.is_listed() && *phases.borrow_and_update() != Phase::Stopped {
+            // The sender lives as long as `self`.
+            if phases.changed().await.is_err() {
+                break;
+            }
         }
     }
 
@@ -312,6 +339,16 @@ impl<T> Inner<T> {
 
     /// A list ended: exactly these objects exist.
     pub(crate) fn replace(&self, seen: Vec<Seen<T>>) {
+        self.fill(seen, true);
+    }
+
+    /// The resource is not served: nothing exists.
+    pub(crate) fn clear(&self) {
+        self.fill(Vec::new(), false);
+        self.set_phase(Phase::Absent);
+    }
+
+    fn fill(&self, seen: Vec<Seen<T>>, listed: bool) {
         let mut store = self.store();
         let present: BTreeSet<_> = seen.iter().map(|seen| seen.name.clone()).collect();
         let gone: Vec<_> = store
@@ -328,6 +365,7 @@ impl<T> Inner<T> {
             store.apply(seen, &self.index_by);
         }
         store.filled = true;
+        store.listed = listed;
     }
 
     pub(crate) fn close(&self) {

@@ -225,9 +225,8 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                     continue;
                 }
                 asked_again = false;
-                self.inner.replace(Vec::new());
+                self.inner.clear();
                 self.counts.objects(&self.resource.kind, 0);
-                self.inner.set_phase(Phase::Absent);
                 self.pause(ABSENT_RETRY).await;
             }
         })

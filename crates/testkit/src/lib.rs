@@ -34,7 +34,7 @@ mod runtime;
 mod scratch;
 mod serve;
 
-pub use control_plane::{AuditEvent, ControlPlane, ControlPlaneOptions, Output};
+pub use control_plane::{AuditEvent, AuditMark, ControlPlane, ControlPlaneOptions, Output};
 pub use corpus::Corpus;
 pub use fault::{Fault, Faults, Match, Rule, Seen, Verdict};
 pub use fixture::PackageFixture;

@@ -112,3 +112,40 @@ async fn waits_and_says_why() {
     live.inner.set_phase(Phase::Absent);
     live.wait_ready(Duration::from_secs(5)).await.unwrap();
 }
+
+/// A watch may fail right after its list came: whoever waits sees only the last phase.
+#[tokio::test(start_paused = true)]
+async fn a_failure_right_after_the_list_does_not_hide_the_list() {
+    let live = live();
+    let start = tokio::time::Instant::now();
+    let later = async {
+        tokio::task::yield_now().await;
+        live.inner.replace(vec![seen("a", "1", &[])]);
+        live.inner.set_phase(Phase::Synced);
+        live.inner.set_phase(Phase::Failing("too many requests".into()));
+    };
+    let (waited, ()) = tokio::join!(live.wait_ready(Duration::from_secs(5)), later);
+    waited.unwrap();
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "only noticed when the time was over"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absent_resource_is_not_listed() {
+    let live = live();
+    live.inner.clear();
+    assert!(live.ready() && !live.is_listed());
+    let later = async {
+        tokio::task::yield_now().await;
+        live.inner.replace(vec![]);
+        live.inner.set_phase(Phase::Synced);
+        live.inner.set_phase(Phase::Failing("too many requests".into()));
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(5), live.until_listed());
+    let (waited, ()) = tokio::join!(waited, later);
+    waited.unwrap();
+    live.inner.clear();
+    assert!(!live.is_listed());
+}
