@@ -87,6 +87,12 @@ impl ControlPlane {
 
     /// The events after `mark`.
     pub fn audit_since(&self, mark: AuditMark) -> Result<Vec<AuditEvent>> {
+        let mut mark = mark;
+        self.audit_next(&mut mark)
+    }
+
+    /// The events after `mark`, which moves behind them: for following a log without reading it twice.
+    pub fn audit_next(&self, mark: &mut AuditMark) -> Result<Vec<AuditEvent>> {
         let path = self.folder().join(FILE);
         let mut file = File::open(&path)
             .with_context(|| format!("no audit log at {}: was it asked for?", path.display()))?;
@@ -96,11 +102,14 @@ impl ControlPlane {
         // The last line may be half written.
         let whole = text
             .rfind('\n')
-            .map_or("", |end| text.get(..end).unwrap_or_default());
-        whole
+            .and_then(|end| text.get(..=end))
+            .unwrap_or_default();
+        let events = whole
             .lines()
             .map(|line| Ok(serde_json::from_str::<Line>(line)?.into()))
-            .collect()
+            .collect::<Result<Vec<_>>>()?;
+        mark.0 += whole.len() as u64;
+        Ok(events)
     }
 
     /// What `user` asked to change after `mark`, Leases aside.

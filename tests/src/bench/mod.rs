@@ -1,0 +1,128 @@
+//! The benchmark: for several sizes of a package, a bare client that sends the requests that have to be sent (the
+//! floor), then Gantry, each on a fresh control plane, in one run, seen by one observer. It judges by ratios and never
+//! fails because of a time.
+
+mod bare;
+mod figures;
+mod floor;
+mod gantry;
+mod inputs;
+mod machine;
+mod observer;
+mod report;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use testkit::ControlPlane;
+
+use figures::Run;
+use inputs::Inputs;
+
+/// Connections of the bare client: as many requests as the operator has under way for one package.
+const CONNECTIONS: usize = 4;
+/// How often the observer looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long one phase may take before the run is given up.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// An API server that uses less than this part of a core is quiet: its own work for what came before is done.
+const QUIET_SHARE: f64 = 0.06;
+/// Over how long that is measured.
+const QUIET_WINDOW: Duration = Duration::from_secs(2);
+/// After this long the run goes on, quiet or not.
+const QUIET_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Measures Gantry beside a bare client.
+#[derive(Debug, Parser)]
+#[command(name = "gantry-bench")]
+struct Args {
+    /// How many CRDs a package has; the last one is also upgraded, restarted and left idle.
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 500, 1000])]
+    sizes: Vec<usize>,
+    /// How long the operator is watched doing nothing, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    idle: u64,
+    /// The operator's binary; by default the one that was built beside this program.
+    #[arg(long, env = "GANTRY_OPERATOR")]
+    operator: Option<PathBuf>,
+    /// Where the table is written.
+    #[arg(long, default_value = "BENCHMARKS.md")]
+    output: PathBuf,
+    /// Leave the bare client out: for looking at Gantry alone. Nothing is written then.
+    #[arg(long)]
+    no_floor: bool,
+}
+
+/// Runs the benchmark.
+pub fn main() -> ExitCode {
+    match testkit::run(run(Args::parse())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("the benchmark failed: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
+    let operator = match &args.operator {
+        Some(given) => given.clone(),
+        None => std::env::current_exe()?.with_file_name("gantry-operator"),
+    };
+    if !operator.exists() {
+        bail!(
+            "no operator at {}: run `make bench`, which builds it",
+            operator.display()
+        );
+    }
+    let most = args.sizes.iter().copied().max().context("no sizes were given")?;
+    let machine = machine::describe(&operator)?;
+    say(&machine.line());
+    let inputs = Inputs::load(most)?;
+    say(&inputs.describe());
+    let mut runs = Vec::new();
+    for &size in &args.sizes {
+        let floor = if args.no_floor {
+            None
+        } else {
+            let floor = floor::run(&inputs, size, size == most).await?;
+            say(&format!("floor  {size}: {floor}"));
+            Some(floor)
+        };
+        let idle = Duration::from_secs(args.idle);
+        let gantry = gantry::run(&inputs, size, &operator, (size == most).then_some(idle)).await?;
+        say(&format!("gantry {size}: {gantry}"));
+        runs.push(Run { size, floor, gantry });
+    }
+    let text = report::markdown(&machine, &inputs, &runs);
+    say(&text);
+    if !args.no_floor {
+        std::fs::write(&args.output, &text)
+            .with_context(|| format!("cannot write {}", args.output.display()))?;
+    }
+    Ok(())
+}
+
+fn say(text: &str) {
+    // Nobody may be listening; the table is written all the same.
+    writeln!(std::io::stdout(), "{text}").ok();
+}
+
+/// Waits until the API server has done its own work for what came before.
+async fn quiet(plane: &ControlPlane) -> Result<()> {
+    let deadline = std::time::Instant::now() + QUIET_PATIENCE;
+    while std::time::Instant::now() < deadline {
+        let before = plane.api_cpu_seconds()?;
+        tokio::time::sleep(QUIET_WINDOW).await;
+        let used = plane.api_cpu_seconds()? - before;
+        if used < QUIET_SHARE * QUIET_WINDOW.as_secs_f64() {
+            return Ok(());
+        }
+    }
+    say("note: the API server did not become quiet; what follows is measured beside its own work");
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! The table that people read.
+
+use std::fmt::Write;
+
+use super::figures::{Floor, Run, mebibytes};
+use super::inputs::Inputs;
+use super::machine::Machine;
+
+/// Size that the targets speak of.
+const TARGET_SIZE: usize = 1000;
+/// Figures of a bare client on another machine with 2 cores and the same CRDs: CRDs, written, all established, in
+/// seconds. A floor much above them is a bad client and not a slow API server.
+const KNOWN_FLOORS: [(usize, f64, f64); 3] = [(100, 1.0, 3.6), (500, 6.4, 30.7), (1000, 15.3, 75.4)];
+/// The floor may be this many times slower than those.
+const KNOWN_FLOOR_MARGIN: f64 = 1.3;
+
+/// The whole page.
+pub(super) fn markdown(machine: &Machine, inputs: &Inputs, runs: &[Run]) -> String {
+    let mut text = String::from("# Benchmarks\n\nWritten by `make bench`; don't edit.\n\n");
+    // Writing to a string cannot fail.
+    page(&mut text, machine, inputs, runs).ok();
+    text
+}
+
+fn page(out: &mut String, machine: &Machine, inputs: &Inputs, runs: &[Run]) -> std::fmt::Result {
+    writeln!(out, "- Machine and programs: {}", machine.line())?;
+    writeln!(out, "- {}", upper(&inputs.describe()))?;
+    writeln!(
+        out,
+        "- All processes run beside each other; etcd doesn't sync to disk. Each size starts with fresh control planes,\n  \
+         one for the floor and one for Gantry (release build, empty store).\n\
+         - **Floor**: a bare client that sends the requests that have to be sent (same verb, same bodies, 4 connections)\n  \
+         and does nothing else. It shares no code with Gantry.\n\
+         - Both are seen by one observer, the API server's audit log: writes by arrival and answer, *established* by the\n  \
+         API server's own last write of a CRD's conditions. Times of writing and establishing count from the first write."
+    )?;
+    if machine.was_busy() {
+        writeln!(
+            out,
+            "- Others were at work on this machine when the run began: the figures are worse than they could be."
+        )?;
+    }
+    installation(out, inputs, runs)?;
+    later(out, runs)?;
+    targets(out, runs)?;
+    floors(out, machine, inputs, runs)
+}
+
+fn installation(out: &mut String, inputs: &Inputs, runs: &[Run]) -> std::fmt::Result {
+    writeln!(
+        out,
+        "\n## Installing a package\n\n\
+         | CRDs (package.yaml) | | first write | written | all established | healthy | operator CPU | VmHWM | API server CPU | RSS |\n\
+         |---|---|---|---|---|---|---|---|---|---|"
+    )?;
+    for run in runs {
+        let size = format!("{} ({:.1} MB)", run.size, inputs.megabytes(run.size));
+        if let Some(floor) = &run.floor {
+            writeln!(
+                out,
+                "| {size} | floor | – | {:.1} s | {:.1} s | – | – | – | {:.0} s | {:.0} MiB |",
+                floor.written,
+                floor.established,
+                floor.api_cpu,
+                mebibytes(floor.api_rss)
+            )?;
+        }
+        let gantry = &run.gantry;
+        let times = |ours: f64, theirs: fn(&Floor) -> f64| {
+            let ratio = run.floor.as_ref().map(|floor| ours / theirs(floor));
+            ratio.map(|ratio| format!(" ({ratio:.2}x)")).unwrap_or_default()
+        };
+        writeln!(
+            out,
+            "| {size} | Gantry | {:.1} s | {:.1} s{} | {:.1} s{} | {:.1} s | {:.1} s | {:.0} MiB | {:.0} s{} | {:.0} MiB |",
+            gantry.first_write,
+            gantry.written,
+            times(gantry.written, |f| f.written),
+            gantry.established,
+            times(gantry.established, |f| f.established),
+            gantry.healthy,
+            gantry.cpu,
+            mebibytes(gantry.hwm),
+            gantry.api_cpu,
+            times(gantry.api_cpu, |f| f.api_cpu),
+            mebibytes(gantry.api_rss),
+        )?;
+    }
+    writeln!(
+        out,
+        "\n*First write* and *healthy* count from the creation of the Provider. Requests of the operator until healthy: {}.",
+        runs.iter()
+            .map(|run| format!("{} CRDs: {}", run.size, run.gantry.requests))
+            .collect::<Vec<_>>()
+            .join("; ")
+    )
+}
+
+fn later(out: &mut String, runs: &[Run]) -> std::fmt::Result {
+    for run in runs {
+        let Some(later) = &run.gantry.later else { continue };
+        let size = run.size;
+        writeln!(
+            out,
+            "\n## With {size} CRDs installed\n\n\
+             | | time | operator CPU | VmHWM | requests, Leases aside |\n|---|---|---|---|---|"
+        )?;
+        if let Some(patched) = run.floor.as_ref().and_then(|f| f.patched) {
+            writeln!(
+                out,
+                "| floor: {size} bare metadata patches, 4 connections | {patched:.1} s | – | – | {size} writes |"
+            )?;
+        }
+        let upgrade = &later.upgrade;
+        writeln!(
+            out,
+            "| upgrade, all objects unchanged: taken over | first write {:.1} s after the change; {:.1} s; healthy after \
+             {:.1} s | {:.1} s | {:.0} MiB | {} |",
+            upgrade.first_write,
+            upgrade.written,
+            upgrade.healthy,
+            upgrade.cpu,
+            mebibytes(upgrade.hwm),
+            upgrade.requests
+        )?;
+        let restart = &later.restart;
+        writeln!(
+            out,
+            "| restart | ready after {:.1} s, silent after {:.1} s | {:.2} s | {:.0} MiB | {} |",
+            restart.ready,
+            restart.settled,
+            restart.cpu,
+            mebibytes(restart.hwm),
+            restart.requests
+        )?;
+        let idle = &later.idle;
+        writeln!(
+            out,
+            "| idle | {:.0} s | {:.2} s | – | {}; {} writes of the Lease |",
+            idle.seconds, idle.cpu, idle.requests, idle.lease_writes
+        )?;
+    }
+    Ok(())
+}
+
+/// One target: what, at most, and what it was.
+struct Target {
+    what: &'static str,
+    most: f64,
+    was: Option<f64>,
+    unit: &'static str,
+}
+
+fn targets(out: &mut String, runs: &[Run]) -> std::fmt::Result {
+    let Some(run) = runs.iter().find(|run| run.size == TARGET_SIZE) else {
+        return writeln!(
+            out,
+            "\nThe targets speak of {TARGET_SIZE} CRDs, which were not part of this run."
+        );
+    };
+    let (floor, gantry, later) = (run.floor.as_ref(), &run.gantry, run.gantry.later.as_ref());
+    let ratio = |ours: Option<f64>, theirs: Option<f64>| Some(ours? / theirs?);
+    let target = |what, most, was, unit| Target {
+        what,
+        most,
+        was,
+        unit,
+    };
+    let writes = |writes: Option<usize>| writes.map(|writes| writes as f64);
+    let all = [
+        target("first write after the apply", 5.0, Some(gantry.first_write), " s"),
+        target(
+            "first to last write, of the floor",
+            1.25,
+            ratio(Some(gantry.written), floor.map(|f| f.written)),
+            "x",
+        ),
+        target(
+            "all established, of the floor",
+            1.15,
+            ratio(Some(gantry.established), floor.map(|f| f.established)),
+            "x",
+        ),
+        target("operator CPU", 5.0, Some(gantry.cpu), " s"),
+        target("VmHWM", 128.0, Some(mebibytes(gantry.hwm)), " MiB"),
+        target(
+            "taking over unchanged objects, of bare patches",
+            1.25,
+            ratio(later.map(|l| l.upgrade.written), floor.and_then(|f| f.patched)),
+            "x",
+        ),
+        target(
+            "writes of a restart, Leases aside",
+            0.0,
+            writes(later.map(|l| l.restart.requests.writes)),
+            "",
+        ),
+        target(
+            "writes while idle, Leases aside",
+            0.0,
+            writes(later.map(|l| l.idle.requests.writes)),
+            "",
+        ),
+    ];
+    writeln!(
+        out,
+        "\n## Targets at {TARGET_SIZE} CRDs\n\n| target | at most | measured | |\n|---|---|---|---|"
+    )?;
+    for Target {
+        what,
+        most,
+        was,
+        unit,
+    } in all
+    {
+        let (measured, verdict) = match was {
+            None => ("not measured".to_owned(), String::new()),
+            Some(was) if was <= most => (number(was, unit), "met".to_owned()),
+            Some(was) if most > 0.0 => (number(was, unit), format!("**missed**, {:.2}x of it", was / most)),
+            Some(was) => (number(was, unit), "**missed**".to_owned()),
+        };
+        writeln!(
+            out,
+            "| {what} | {} | {measured} | {verdict} |",
+            number(most, unit)
+        )?;
+    }
+    Ok(())
+}
+
+fn number(value: f64, unit: &str) -> String {
+    match unit {
+        "x" => format!("{value:.2}x"),
+        " s" => format!("{value:.1} s"),
+        _ => format!("{value:.0}{unit}"),
+    }
+}
+
+fn floors(out: &mut String, machine: &Machine, inputs: &Inputs, runs: &[Run]) -> std::fmt::Result {
+    if !inputs.real || runs.iter().all(|run| run.floor.is_none()) {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n## Is the floor a good one?\n\n\
+         A slow bare client would make Gantry look good. Beside it, what a bare client took on another machine with 2 cores\n\
+         (no audit log, same CRDs). At most {KNOWN_FLOOR_MARGIN}x of it is expected on a machine like that one{}.\n\n\
+         | CRDs | written, here / there | all established, here / there | |\n|---|---|---|---|",
+        match machine.is_like_reference() {
+            true => ", and this one is",
+            false => "; this one is not, so it says little",
+        }
+    )?;
+    for run in runs {
+        let known = KNOWN_FLOORS.iter().find(|(size, ..)| *size == run.size);
+        let (Some(floor), Some((size, written, established))) = (&run.floor, known) else {
+            continue;
+        };
+        let good = floor.written <= written * KNOWN_FLOOR_MARGIN
+            && floor.established <= established * KNOWN_FLOOR_MARGIN;
+        writeln!(
+            out,
+            "| {size} | {:.1} s / {written:.1} s = {:.2}x | {:.1} s / {established:.1} s = {:.2}x | {} |",
+            floor.written,
+            floor.written / written,
+            floor.established,
+            floor.established / established,
+            match good {
+                true => "as expected",
+                false => "**slower than expected**",
+            }
+        )?;
+    }
+    Ok(())
+}
+
+fn upper(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string());
+    format!("{}{}", first.unwrap_or_default(), chars.as_str())
+}
