@@ -3,3 +3,4 @@
 //! `tests/tools`.
 
 pub mod bench;
+pub mod demo;

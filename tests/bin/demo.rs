@@ -1,0 +1,5 @@
+//! `make demo`.
+
+fn main() -> std::process::ExitCode {
+    gantry_tests::demo::main()
+}
