@@ -98,7 +98,20 @@ pub(crate) async fn establish(job: &Job) -> Established {
             }
             Verdict::End(ending) => return Established::unfinished(ending, wrote),
         }
-        settled = true;
+        // What is not there yet for another reason is said first.
+        if !waiting.is_empty() {
+            settled = true;
+            break;
+        }
+        match served(job, &known).await {
+            Served::All => settled = true,
+            Served::Gone => {
+                wrote = true;
+                tokio::time::sleep(ROUND_PAUSE).await;
+                continue;
+            }
+            Served::Ended(ending) => return Established::unfinished(ending, wrote),
+        }
         break;
     }
     if !settled {
@@ -107,9 +120,6 @@ pub(crate) async fn establish(job: &Job) -> Established {
     }
     if !waiting.is_empty() {
         return Established::unfinished(Ending::Waiting(waiting), wrote);
-    }
-    if let Some(ending) = served(job, &known).await {
-        return Established::unfinished(ending, wrote);
     }
     caught_up(job).await;
     let written = job
@@ -148,6 +158,10 @@ impl Shown {
     fn step(&self, job: &Job) {
         let done = 1 + self.done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.show(job, done);
+    }
+
+    fn look(&self, job: &Job) {
+        self.show(job, self.done.load(std::sync::atomic::Ordering::Relaxed));
     }
 
     fn show(&self, job: &Job, done: usize) {
@@ -216,7 +230,11 @@ async fn create(job: &Job, places: Vec<usize>, shown: &Shown) -> Vec<Failure> {
                 })
                 .await?;
             job.note(item, made);
-            shown.step(job);
+            // A CRD counts when it is served.
+            match item.kind {
+                kinds::CRD => shown.look(job),
+                _ => shown.step(job),
+            }
             Ok(())
         }
     })
@@ -365,8 +383,22 @@ fn known_established(job: &Job) -> BTreeSet<String> {
         .collect()
 }
 
+/// How the wait for the API server ended.
+enum Served {
+    /// It serves all CRDs.
+    All,
+    /// Somebody deleted one meanwhile: it has to be created again.
+    Gone,
+    /// It can't be waited for any longer.
+    Ended(Ending),
+}
+
 struct Awaited<'a> {
     item: &'a Item,
+    /// The caches have shown it.
+    cached: bool,
+    /// The caches showed it and don't any more.
+    vanished: bool,
     seen: String,
     changed: Instant,
     looked: Option<(String, Instant)>,
@@ -375,7 +407,7 @@ struct Awaited<'a> {
 
 /// Waits until the API server serves all CRDs. Their conditions are not in the metadata that is watched, so each CRD is
 /// read once it stopped changing.
-async fn served(job: &Job, known: &BTreeSet<String>) -> Option<Ending> {
+async fn served(job: &Job, known: &BTreeSet<String>) -> Served {
     let start = Instant::now();
     let mut awaited: Vec<Awaited<'_>> = job
         .items
@@ -384,6 +416,8 @@ async fn served(job: &Job, known: &BTreeSet<String>) -> Option<Ending> {
         .filter(|item| job.live(item).is_none_or(|live| !known.contains(&live.uid)))
         .map(|item| Awaited {
             item,
+            cached: false,
+            vanished: false,
             seen: String::new(),
             changed: start,
             looked: None,
@@ -400,7 +434,7 @@ async fn served(job: &Job, known: &BTreeSet<String>) -> Option<Ending> {
             .await
             .is_none()
         {
-            return Some(Ending::Waiting(vec!["the work was stopped".to_owned()]));
+            return Served::Ended(Ending::Waiting(vec!["the work was stopped".to_owned()]));
         }
         let now = Instant::now();
         for crd in &mut awaited {
@@ -412,12 +446,16 @@ async fn served(job: &Job, known: &BTreeSet<String>) -> Option<Ending> {
                 crd.seen = version;
                 crd.changed = now;
             }
+            let cached = job.cx.caches.object(crd.item.kind, &crd.item.name).is_some();
+            crd.vanished = crd.cached && !cached;
+            crd.cached |= cached;
         }
         let due: Vec<usize> = awaited
             .iter()
             .enumerate()
-            .filter(|(_, crd)| now.duration_since(crd.changed) >= ESTABLISHED_QUIET)
+            .filter(|(_, crd)| crd.vanished || now.duration_since(crd.changed) >= ESTABLISHED_QUIET)
             .filter(|(_, crd)| match &crd.looked {
+                _ if crd.vanished => true,
                 Some((version, at)) => *version != crd.seen || now.duration_since(*at) >= ESTABLISHED_RECHECK,
                 // The first write of a fresh CRD's conditions changes it; before that a look is in vain.
                 None => {
@@ -434,7 +472,7 @@ async fn served(job: &Job, known: &BTreeSet<String>) -> Option<Ending> {
                 async move {
                     let _permit = job.cx.requests.acquire().await;
                     let conditions = match target {
-                        Some(target) => read::conditions(&job.cx.client, &target).await.ok().flatten(),
+                        Some(target) => read::conditions(&job.cx.client, &target).await.ok(),
                         None => None,
                     };
                     (place, conditions)
@@ -447,6 +485,10 @@ async fn served(job: &Job, known: &BTreeSet<String>) -> Option<Ending> {
         for (place, conditions) in looks {
             let (Some(crd), Some(conditions)) = (awaited.get_mut(place), conditions) else {
                 continue;
+            };
+            let Some(conditions) = conditions else {
+                job.unnote(crd.item);
+                return Served::Gone;
             };
             crd.looked = Some((crd.seen.clone(), now));
             let is = |type_: &str, status: &str| conditions.get(type_).is_some_and(|c| c.status == status);
@@ -478,17 +520,17 @@ async fn served(job: &Job, known: &BTreeSet<String>) -> Option<Ending> {
             .map(|(crd, why, _)| format!("{}: its names are not accepted: {why}", named(crd.item)))
             .collect();
         if !refused.is_empty() {
-            return Some(Ending::Refused(refused));
+            return Served::Ended(Ending::Refused(refused));
         }
         if now.duration_since(progressed) >= ESTABLISHED_STALL {
             let waiting = awaited
                 .iter()
                 .map(|crd| format!("{} is not served yet", named(crd.item)))
                 .collect();
-            return Some(Ending::Waiting(waiting));
+            return Served::Ended(Ending::Waiting(waiting));
         }
     }
-    None
+    Served::All
 }
 
 /// Waits until the caches show what was written, so that the next look doesn't take them for changes of others.
