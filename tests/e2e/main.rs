@@ -6,6 +6,7 @@
 #![allow(missing_docs)]
 
 mod crds;
+mod deleted_again;
 mod first_install;
 mod install;
 mod packages;
