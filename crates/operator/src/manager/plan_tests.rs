@@ -473,6 +473,54 @@ fn a_registry_outage_leaves_what_serves_alone() {
 }
 
 #[test]
+fn a_restart_takes_nothing_back() {
+    let restarted = |m: &Model| {
+        let mut again = plan(
+            &Seen {
+                check: None,
+                ..m.seen()
+            },
+            m.now,
+        );
+        assert!(again.ask.take().is_some(), "it asks again");
+        assert_eq!((again.steps, again.notes), (vec![], vec![]));
+        again.status
+    };
+    for terminal in [false, true] {
+        let mut m = Model::tagged();
+        m.tag = Err(Trouble {
+            terminal,
+            ..trouble()
+        });
+        m.settle();
+        assert_eq!(restarted(&m), plan(&m.seen(), m.now).status, "nothing installed");
+    }
+    let mut m = Model::tagged();
+    m.set(|spec| spec.package_pull_policy = Some("Always".into()));
+    m.settle();
+    m.tag = Err(trouble());
+    m.pass(120);
+    m.settle();
+    assert_eq!(
+        restarted(&m),
+        plan(&m.seen(), m.now).status,
+        "serving, registry down"
+    );
+    // Of another spec the old trouble says nothing.
+    m.set(|spec| spec.package = "registry.invalid/a/p:v2".into());
+    m.tag = Err(Trouble {
+        message: "registry.invalid: another text".into(),
+        ..trouble()
+    });
+    let shown = restarted(&m).unwrap();
+    let stale = shown.conditions.iter().find(|c| c.type_ == Type::UpToDate);
+    assert_eq!(stale.unwrap().status, Status::True);
+    m.settle();
+    let message = m.condition(Type::UpToDate).message;
+    assert_eq!(message.as_deref(), Some("registry.invalid: another text"));
+}
+
+#[test]
 fn a_rollback_needs_no_registry() {
     let mut m = Model::tagged();
     m.settle();

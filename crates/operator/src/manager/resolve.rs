@@ -1,6 +1,6 @@
 //! Which digest a package stands for: what is remembered, what was answered, what to ask. Pure.
 
-use api::condition::Reason;
+use api::condition::{ConditionType, Conditions, Reason, Status};
 use api::pkg::{Package, PullPolicy};
 use jiff::Timestamp;
 use oci::Digest;
@@ -64,10 +64,10 @@ pub(super) fn resolve(seen: &Seen, now: Timestamp) -> (Known, Option<Question>) 
     {
         return (Known::Digest(digest.clone(), None), None);
     }
-    let pending = || {
-        remembered
-            .clone()
-            .map_or(Known::Pending, |digest| Known::Digest(digest, None))
+    let pending = || match (recalled(seen), &remembered) {
+        (Some(trouble), _) => fall_back(seen, trouble),
+        (None, Some(digest)) => Known::Digest(digest.clone(), None),
+        (None, None) => Known::Pending,
     };
     match seen.check.as_ref().filter(|c| c.question == question) {
         None => (pending(), Some(question)),
@@ -121,6 +121,24 @@ fn fall_back(seen: &Seen, trouble: Trouble) -> Known {
         Some(digest) => Known::Digest(digest, Some(trouble)),
         None => Known::Nothing(trouble),
     }
+}
+
+/// The trouble that the status tells of, for this very spec: what an earlier process was answered stands until this one
+/// has an answer of its own, so that a restart takes nothing back and writes nothing.
+fn recalled(seen: &Seen) -> Option<Trouble> {
+    let conditions = &seen.package.status.as_ref()?.conditions;
+    let stale = conditions.get(ConditionType::UpToDate)?;
+    let speaks = stale.status() == Status::Unknown
+        && stale.observed_generation.is_some()
+        && stale.observed_generation == seen.package.metadata.generation;
+    speaks.then_some(Trouble {
+        reason: Reason::parse(&stale.reason)?,
+        message: stale.message.clone().unwrap_or_default(),
+        terminal: conditions
+            .get(ConditionType::Stalled)
+            .is_some_and(|c| c.is_true()),
+        not_before: None,
+    })
 }
 
 fn no_image() -> Trouble {

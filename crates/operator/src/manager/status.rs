@@ -311,7 +311,8 @@ pub(crate) fn outcome(seen: &Seen, wanted: &Wanted<'_>, active: Option<&str>) ->
         };
         conditions.push(Cond::new(type_, Status::True, reason).message(message));
     }
-    conditions.push(up_to_date(&before.conditions, stale));
+    let generation = seen.package.metadata.generation;
+    conditions.push(up_to_date(&before.conditions, generation, stale));
 
     // The name is published as soon as the revision exists (design §3.1.1); while nothing is known the old one stays.
     let resolved = wanted.trouble.is_none() && wanted.digest;
@@ -354,8 +355,8 @@ pub(crate) fn outcome(seen: &Seen, wanted: &Wanted<'_>, active: Option<&str>) ->
 }
 
 /// Whether the last question was answered. While it is not, the first trouble of its kind stays in the message: a text
-/// that changes with every try would be a write with every try.
-fn up_to_date(before: &[Condition], trouble: Option<&Trouble>) -> Cond {
+/// that changes with every try would be a write with every try. Another spec is another question.
+fn up_to_date(before: &[Condition], generation: Option<i64>, trouble: Option<&Trouble>) -> Cond {
     let Some(trouble) = trouble else {
         return Cond::new(ConditionType::UpToDate, Status::True, Reason::Checked);
     };
@@ -365,6 +366,7 @@ fn up_to_date(before: &[Condition], trouble: Option<&Trouble>) -> Cond {
             c.type_ == ConditionType::UpToDate.as_str()
                 && c.status() == Status::Unknown
                 && c.has_reason(trouble.reason)
+                && c.observed_generation == generation
         })
         .and_then(|c| c.message.clone());
     Cond::new(ConditionType::UpToDate, Status::Unknown, trouble.reason)

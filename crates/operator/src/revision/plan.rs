@@ -7,7 +7,7 @@ use api::condition::{ConditionType, Reason, Status};
 use api::pkg::{DeclaredDependency, ImageConfigRef, ObjectRef, Package, Progress, Revision};
 use jiff::Timestamp;
 
-use super::status::{before, established, lint_note, notes, preflighted, was_established};
+use super::status::{before, established, lint_note, notes, preflighted, recalled, was_established};
 use crate::conditions::Cond;
 use crate::manager::check::Trouble;
 
@@ -354,9 +354,10 @@ fn working(seen: &Seen, task: Task, now: Timestamp) -> Plan {
         .map(|(_, ending, _)| ending);
     let mut status = kept(seen);
     let idle = matches!(work, WorkStep::Keep) && seen.work.running.is_none();
-    status.conditions = match task {
-        Task::Establish => established(seen, ending, idle),
-        Task::Preflight | Task::Release => preflighted(seen, ending),
+    status.conditions = match (recalled(seen, task).filter(|_| ending.is_none()), task) {
+        (Some(conditions), _) => conditions,
+        (None, Task::Establish) => established(seen, ending, idle),
+        (None, Task::Preflight | Task::Release) => preflighted(seen, ending),
     };
     if task == Task::Establish && !idle && !was_established(seen) {
         status.progress = seen.work.progress;

@@ -376,6 +376,35 @@ fn a_candidate_shows_what_the_preflight_found() {
 }
 
 #[test]
+fn a_restart_takes_nothing_back() {
+    let refused = || Ending::Refused(vec!["x".into()]);
+    for (task, state, ending) in [
+        (Task::Preflight, "Inactive", refused()),
+        (Task::Preflight, "Inactive", Ending::Waiting(vec!["y".into()])),
+        (Task::Preflight, "Inactive", Ending::Done),
+        (Task::Establish, "Active", refused()),
+        (Task::Establish, "Active", Ending::Unfit("z".into())),
+    ] {
+        let mut before = seen(revision("a", 1, state), "a", vec![]);
+        before.work.ended = ended(task, ending, Some(now()));
+        let told = plan(&before, now()).status.unwrap().conditions;
+        let mut after = revision("a", 1, state);
+        after.status = Some(RevisionStatus {
+            conditions: crate::conditions::timed(&told, &[], Some(2), now()),
+            ..RevisionStatus::default()
+        });
+        let restarted = plan(&seen(after.clone(), "a", vec![]), now());
+        assert_eq!(restarted.status.unwrap().conditions, told);
+        assert_eq!(restarted.notes, []);
+        assert_eq!(restarted.work, start(task), "it looks again");
+        // Of another spec the old conditions say nothing.
+        after.metadata.generation = Some(3);
+        let changed = plan(&seen(after, "a", vec![]), now());
+        assert_ne!(changed.status.unwrap().conditions, told);
+    }
+}
+
+#[test]
 fn a_kept_revision_shows_its_old_health_and_nothing_in_progress() {
     let kept = was(
         established(revision("a", 1, "Inactive")),

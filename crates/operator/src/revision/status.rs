@@ -1,8 +1,8 @@
 //! The conditions of a revision, and the events that tell of their changes. Pure.
 
-use api::condition::{ConditionType, Reason, Status};
+use api::condition::{ConditionType, Conditions, Reason, Status};
 
-use super::plan::{Ending, NAMED_REFUSALS, Note, Outcome, Seen};
+use super::plan::{Ending, NAMED_REFUSALS, Note, Outcome, Seen, Task};
 use crate::conditions::Cond;
 
 pub(super) fn before(seen: &Seen, type_: ConditionType) -> Option<Cond> {
@@ -193,6 +193,36 @@ pub(super) fn preflighted(seen: &Seen, ending: Option<&Ending>) -> Vec<Cond> {
             conditions
         }
     }
+}
+
+/// What an earlier process found out about this very spec: it stands until this one has an ending of its own, so that a
+/// restart takes nothing back and writes nothing.
+pub(super) fn recalled(seen: &Seen, task: Task) -> Option<Vec<Cond>> {
+    let decisive = match task {
+        Task::Establish => ConditionType::Established,
+        Task::Preflight => ConditionType::Preflighted,
+        Task::Release => return None,
+    };
+    let conditions = &seen.revision.status.as_ref()?.conditions;
+    let generation = conditions.get(decisive)?.observed_generation;
+    if generation.is_none() || generation != seen.revision.metadata.generation {
+        return None;
+    }
+    let found_out = match before(seen, decisive)?.reason {
+        Reason::Refused | Reason::FetchRefused | Reason::FetchFailed | Reason::Waiting => true,
+        // What is established is looked through again, and shows what it showed: see `established`.
+        Reason::ChecksPassed => task == Task::Preflight,
+        _ => false,
+    };
+    let all = [
+        ConditionType::RevisionHealthy,
+        ConditionType::Preflighted,
+        ConditionType::Established,
+        ConditionType::Ready,
+        ConditionType::Reconciling,
+        ConditionType::Stalled,
+    ];
+    found_out.then(|| all.into_iter().filter_map(|type_| before(seen, type_)).collect())
 }
 
 fn inactive(seen: &Seen) -> Option<Cond> {
