@@ -10,6 +10,7 @@ mod deleted_again;
 mod first_install;
 mod install;
 mod packages;
+mod quiet;
 mod rights;
 mod world;
 
