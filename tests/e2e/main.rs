@@ -7,11 +7,16 @@
 
 mod crds;
 mod deleted_again;
+mod drift;
 mod first_install;
 mod install;
+mod manual;
 mod packages;
 mod quiet;
+mod refusals;
 mod rights;
+mod scene;
+mod upgrade;
 mod world;
 
 use anyhow::Result;
