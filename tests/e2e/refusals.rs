@@ -1,7 +1,10 @@
 //! What would not work here is refused before anything changes, and the old version goes on serving.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde_json::{Value, json};
+use testkit::wait::lasting;
 use testkit::{PackageFixture, run};
 
 use crate::scene::{SOON, Scene, controller, message, name, owners, reason, says};
@@ -290,6 +293,13 @@ fn a_crd_whose_names_are_taken_gives_everything_back() -> Result<()> {
                 p["status"]["servingRevision"] == name(&old) && says(p, "Healthy", "True")
             })
             .await?;
+        // It is not tried again and again.
+        let rests = async || {
+            let package = scene.get().await?;
+            Ok(name(&scene.active().await?) == name(&old) && says(&package, "Stalled", "True"))
+        };
+        scene.refused().await?;
+        lasting("the refused one rests", Duration::from_secs(6), rests).await?;
         assert_eq!(name(&scene.active().await?), name(&old));
         let version = |crd: &Value| crd["metadata"]["labels"]["example.org/version"] == "v1";
         scene

@@ -113,6 +113,16 @@ pub const LIMITS: &[Limit] = &[
         "changes that are seen start it at once; this is for the rest",
     ),
     fixed(
+        "pause after a refusal of what was active",
+        "60 s",
+        "checks that pass didn't foresee it, and each try takes objects from the revision that serves; doubled each time",
+    ),
+    fixed(
+        "longest such pause",
+        "3600 s",
+        "what was mended meanwhile is noticed within it",
+    ),
+    fixed(
         "repairs without pause",
         "3",
         "somebody who edits twice sees both mended at once",
@@ -200,6 +210,11 @@ mod tests {
             ("first retry of a task", signed(work::RETRY_FIRST)),
             ("longest pause of a waiting task", signed(work::RETRY_WAITING)),
             ("longest pause of a refused task", signed(work::RETRY_REFUSED)),
+            (
+                "pause after a refusal of what was active",
+                signed(work::SETBACK_FIRST),
+            ),
+            ("longest such pause", signed(work::SETBACK_MAX)),
             ("repairs without pause", work::REPAIRS_FREE.to_string()),
             ("longest pause between repairs", signed(work::REPAIR_MAX)),
             (

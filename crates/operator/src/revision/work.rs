@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::diff::{Item, Written};
-use super::plan::{Aim, ContentFacts, Ending, WorkView};
+use super::plan::{Aim, ContentFacts, Ending, Task, WorkView};
 use crate::content::Content;
 use crate::key::Key;
 
@@ -19,6 +19,11 @@ pub const RETRY_FIRST: SignedDuration = SignedDuration::from_secs(1);
 pub const RETRY_WAITING: SignedDuration = SignedDuration::from_secs(60);
 /// Longest pause after a refusal. Changes of the objects concerned start the task at once; this is for what is not seen.
 pub const RETRY_REFUSED: SignedDuration = SignedDuration::from_secs(300);
+/// A revision that was refused after it had become active is not offered again for this long, doubled each time: checks
+/// that pass didn't foresee the refusal, and each try takes the objects from the revision that serves for a moment.
+pub const SETBACK_FIRST: SignedDuration = SignedDuration::from_secs(60);
+/// Longest such pause.
+pub const SETBACK_MAX: SignedDuration = SignedDuration::from_secs(3600);
 /// Repairs of the same revision within this time count as a fight with somebody, and become slower.
 pub const REPAIR_CALM: SignedDuration = SignedDuration::from_secs(120);
 /// Longest pause between two repairs in a fight: who writes more often than this keeps its change for a minute.
@@ -32,6 +37,7 @@ pub struct Work {
     running: Option<(Aim, CancellationToken, u64)>,
     ended: Option<(Aim, Ending, Option<Timestamp>)>,
     failures: u32,
+    setback: Option<Setback>,
     repairs: u32,
     last_repair: Option<Timestamp>,
     progress: Option<Progress>,
@@ -41,6 +47,13 @@ pub struct Work {
     /// What was written, by place of kind and name.
     pub(crate) written: Option<Arc<BTreeMap<(usize, String), Written>>>,
     refs: Option<Vec<ObjectRef>>,
+}
+
+/// A refusal after activation.
+struct Setback {
+    ending: Ending,
+    until: Timestamp,
+    times: u32,
 }
 
 /// The works by the revision's UID.
@@ -177,14 +190,15 @@ impl Works {
             work.running = None;
             work.facts = finished.facts.or(work.facts.take());
             work.loaded = finished.loaded.or(work.loaded.take());
+            let (ending, held) = work.remember_setback(&aim, finished.ending, now);
             let repeated = work.ended.as_ref().is_some_and(|(before, ..)| *before == aim);
-            let pause = work.pause(&finished.ending, repeated, finished.wrote, now);
+            let pause = work.pause(&ending, repeated, finished.wrote, now);
             if let Some(written) = finished.written {
                 work.written = Some(Arc::new(written));
             }
             work.refs = finished.refs.or(work.refs.take());
             let at = pause.map(|pause| now.saturating_add(pause).unwrap_or(Timestamp::MAX));
-            work.ended = Some((aim, finished.ending, at));
+            work.ended = Some((aim, ending, held.or(at)));
             true
         })
     }
@@ -219,6 +233,30 @@ impl Work {
             _ => None,
         };
         Some(pause.max(asked.unwrap_or(SignedDuration::ZERO)))
+    }
+
+    /// Records a refusal after activation. While it counts, a check that passes says what it says, until the time that is
+    /// answered.
+    fn remember_setback(&mut self, aim: &Aim, ending: Ending, now: Timestamp) -> (Ending, Option<Timestamp>) {
+        match (aim.task, &ending) {
+            (Task::Establish, Ending::Done) => self.setback = None,
+            (Task::Establish, Ending::Refused(_)) => {
+                let times = self.setback.as_ref().map_or(0, |s| s.times.saturating_add(1));
+                let pause = SETBACK_FIRST.saturating_mul(1 << times.min(12)).min(SETBACK_MAX);
+                self.setback = Some(Setback {
+                    ending: ending.clone(),
+                    until: now.saturating_add(pause).unwrap_or(Timestamp::MAX),
+                    times,
+                });
+            }
+            (Task::Preflight, Ending::Done) => {
+                if let Some(setback) = self.setback.as_ref().filter(|s| now < s.until) {
+                    return (setback.ending.clone(), Some(setback.until));
+                }
+            }
+            _ => {}
+        }
+        (ending, None)
     }
 
     /// The pause before the next repair: none, unless somebody fights.
@@ -277,7 +315,6 @@ impl Carriers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Task;
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -332,6 +369,31 @@ mod tests {
         assert_eq!(pauses[5], Some(at(5 + 2)));
         assert_eq!(pauses[15], Some(at(15 + 60)));
         assert_eq!(run(&works, Ending::Done, at(1000)), None, "calm again");
+    }
+
+    #[test]
+    fn what_was_refused_after_activation_is_not_offered_again_at_once() {
+        let works = Works::default();
+        let check = Aim {
+            task: Task::Preflight,
+            generation: 2,
+        };
+        let checked = |now| {
+            let (_, ticket) = works.begin("u", &check, &CancellationToken::new()).unwrap();
+            works.end("u", ticket, check.clone(), finished(Ending::Done), now);
+            works.view("u", false).ended.unwrap()
+        };
+        let refused = || Ending::Refused(vec!["x".into()]);
+        run(&works, refused(), at(0));
+        works.stop("u");
+        let again = at(SETBACK_FIRST.as_secs());
+        assert_eq!(checked(at(1)), (check.clone(), refused(), Some(again)));
+        assert_eq!(checked(again).1, Ending::Done);
+        run(&works, refused(), again);
+        let later = at(SETBACK_FIRST.as_secs() * 3);
+        assert_eq!(checked(at(100)).2, Some(later), "longer each time");
+        run(&works, Ending::Done, at(150));
+        assert_eq!(checked(at(151)).1, Ending::Done);
     }
 
     #[test]
