@@ -38,6 +38,7 @@ fn tables() -> Vec<(&'static str, Vec<Limit>)> {
         ),
         ("Packages", package::LIMITS.to_vec()),
         ("The operator", operator::LIMITS.to_vec()),
+        ("The command line", cli::LIMITS.to_vec()),
         ("Versions and constraints", solve::LIMITS.to_vec()),
         ("Names", api::LIMITS.to_vec()),
         ("The process and the API server", kit.collect()),
