@@ -7,9 +7,11 @@
 
 mod crds;
 mod deleted_again;
+mod docs;
 mod drift;
 mod first_install;
 mod install;
+mod keep;
 mod manual;
 mod packages;
 mod quiet;
