@@ -187,6 +187,13 @@ impl<T> Live<T> {
             .collect()
     }
 
+    /// Whether `is` holds for one of the objects that have this index key. Looks no further than the first.
+    pub fn any(&self, key: &str, is: impl Fn(&T) -> bool) -> bool {
+        let store = self.inner.store();
+        let mut names = store.index.get(key).into_iter().flatten();
+        names.any(|name| store.objects.get(name).is_some_and(|entry| is(&entry.value)))
+    }
+
     /// Objects that cannot be decoded, with the reason. What was known of them before stays in the store.
     pub fn broken(&self) -> BTreeMap<String, String> {
         self.inner.store().broken.clone()

@@ -273,8 +273,12 @@ fn revision_changed(cx: &Context, kind: PackageKind, change: &Change<Revision>) 
 fn object_changed(cx: &Context, place: usize, change: &Change<Meta>) {
     for key in cx.carriers.of(place, &change.name) {
         if let Some(revision) = cx.caches.revision(&key) {
-            cx.works
-                .touch(revision.metadata.uid.as_deref().unwrap_or_default());
+            let uid = revision.metadata.uid.as_deref().unwrap_or_default();
+            // A task that runs sees the change itself, and brings the revision back when it ends.
+            if cx.works.with(uid, |work| work.is_running()) {
+                continue;
+            }
+            cx.works.touch(uid);
         }
         cx.revisions.add(key);
     }

@@ -64,6 +64,7 @@ fn the_index_follows_owners() {
     live.inner.apply(seen("a", "2", &["y"]));
     assert!(live.owned_by("x").is_empty());
     assert_eq!(live.lookup_objects("y").len(), 1);
+    assert!(live.any("y", |_| true) && !live.any("y", |_| false) && !live.any("nobody", |_| true));
     live.inner.delete("a");
     assert!(live.owned_by("y").is_empty() && live.is_empty());
     assert!(live.inner.store().index.is_empty());

@@ -13,7 +13,7 @@ use super::diff::{Item, Written};
 use super::job::{Failure, Job};
 use super::ownership::{Claim, Owner};
 use super::plan::Ending;
-use super::survey::named;
+use super::served::{Served, served};
 use super::{body, preflight};
 use crate::kinds;
 
@@ -142,13 +142,13 @@ pub(crate) async fn establish(job: &Job) -> Established {
 }
 
 /// Progress that is shown now and then.
-struct Shown {
+pub(crate) struct Shown {
     done: std::sync::atomic::AtomicUsize,
     last: std::sync::Mutex<Instant>,
 }
 
 impl Shown {
-    fn new(done: usize) -> Self {
+    pub(crate) fn new(done: usize) -> Self {
         Self {
             done: done.into(),
             last: std::sync::Mutex::new(Instant::now()),
@@ -164,7 +164,7 @@ impl Shown {
         self.show(job, self.done.load(std::sync::atomic::Ordering::Relaxed));
     }
 
-    fn show(&self, job: &Job, done: usize) {
+    pub(crate) fn show(&self, job: &Job, done: usize) {
         let mut last = self
             .last
             .lock()
@@ -381,156 +381,6 @@ fn known_established(job: &Job) -> BTreeSet<String> {
                 .collect::<Vec<_>>()
         })
         .collect()
-}
-
-/// How the wait for the API server ended.
-enum Served {
-    /// It serves all CRDs.
-    All,
-    /// Somebody deleted one meanwhile: it has to be created again.
-    Gone,
-    /// It can't be waited for any longer.
-    Ended(Ending),
-}
-
-struct Awaited<'a> {
-    item: &'a Item,
-    /// The caches have shown it.
-    cached: bool,
-    /// The caches showed it and don't any more.
-    vanished: bool,
-    seen: String,
-    changed: Instant,
-    looked: Option<(String, Instant)>,
-    unaccepted: Option<(String, Instant)>,
-}
-
-/// Waits until the API server serves all CRDs. Their conditions are not in the metadata that is watched, so each CRD is
-/// read once it stopped changing.
-async fn served(job: &Job, known: &BTreeSet<String>) -> Served {
-    let start = Instant::now();
-    let mut awaited: Vec<Awaited<'_>> = job
-        .items
-        .iter()
-        .filter(|item| item.kind == kinds::CRD)
-        .filter(|item| job.live(item).is_none_or(|live| !known.contains(&live.uid)))
-        .map(|item| Awaited {
-            item,
-            cached: false,
-            vanished: false,
-            seen: String::new(),
-            changed: start,
-            looked: None,
-            unaccepted: None,
-        })
-        .collect();
-    let total = job.items.len();
-    let shown = Shown::new(total - awaited.len());
-    let mut progressed = start;
-    while !awaited.is_empty() {
-        if job
-            .cancel
-            .run_until_cancelled(tokio::time::sleep(ESTABLISHED_POLL))
-            .await
-            .is_none()
-        {
-            return Served::Ended(Ending::Waiting(vec!["the work was stopped".to_owned()]));
-        }
-        let now = Instant::now();
-        for crd in &mut awaited {
-            let version = job
-                .live(crd.item)
-                .map(|live| live.resource_version.clone())
-                .unwrap_or_default();
-            if version != crd.seen {
-                crd.seen = version;
-                crd.changed = now;
-            }
-            let cached = job.cx.caches.object(crd.item.kind, &crd.item.name).is_some();
-            crd.vanished = crd.cached && !cached;
-            crd.cached |= cached;
-        }
-        let due: Vec<usize> = awaited
-            .iter()
-            .enumerate()
-            .filter(|(_, crd)| crd.vanished || now.duration_since(crd.changed) >= ESTABLISHED_QUIET)
-            .filter(|(_, crd)| match &crd.looked {
-                _ if crd.vanished => true,
-                Some((version, at)) => *version != crd.seen || now.duration_since(*at) >= ESTABLISHED_RECHECK,
-                // The first write of a fresh CRD's conditions changes it; before that a look is in vain.
-                None => {
-                    let written = job.fresh_version(crd.item);
-                    written.is_none_or(|w| w != crd.seen)
-                        || now.duration_since(crd.changed) >= ESTABLISHED_RECHECK
-                }
-            })
-            .map(|(place, _)| place)
-            .collect();
-        let looks = futures::StreamExt::buffer_unordered(
-            futures::stream::iter(due.into_iter().map(|place| {
-                let target = awaited.get(place).and_then(|crd| job.target(crd.item));
-                async move {
-                    let _permit = job.cx.requests.acquire().await;
-                    let conditions = match target {
-                        Some(target) => read::conditions(&job.cx.client, &target).await.ok(),
-                        None => None,
-                    };
-                    (place, conditions)
-                }
-            })),
-            super::job::REQUESTS_PER_PACKAGE,
-        );
-        let looks: Vec<_> = futures::StreamExt::collect(looks).await;
-        let mut done = BTreeSet::new();
-        for (place, conditions) in looks {
-            let (Some(crd), Some(conditions)) = (awaited.get_mut(place), conditions) else {
-                continue;
-            };
-            let Some(conditions) = conditions else {
-                job.unnote(crd.item);
-                return Served::Gone;
-            };
-            crd.looked = Some((crd.seen.clone(), now));
-            let is = |type_: &str, status: &str| conditions.get(type_).is_some_and(|c| c.status == status);
-            if is("Established", "True") {
-                done.insert(place);
-            } else if is("NamesAccepted", "False") {
-                let why = conditions
-                    .get("NamesAccepted")
-                    .and_then(|c| c.message.clone())
-                    .unwrap_or_default();
-                crd.unaccepted.get_or_insert((why, now));
-            } else {
-                crd.unaccepted = None;
-            }
-        }
-        if !done.is_empty() {
-            progressed = now;
-            let mut place = 0;
-            awaited.retain(|_| {
-                place += 1;
-                !done.contains(&(place - 1))
-            });
-        }
-        shown.show(job, total - awaited.len());
-        let refused: Vec<String> = awaited
-            .iter()
-            .filter_map(|crd| crd.unaccepted.as_ref().map(|(why, since)| (crd, why, since)))
-            .filter(|(_, _, since)| now.duration_since(**since) >= NAMES_GRACE)
-            .map(|(crd, why, _)| format!("{}: its names are not accepted: {why}", named(crd.item)))
-            .collect();
-        if !refused.is_empty() {
-            return Served::Ended(Ending::Refused(refused));
-        }
-        if now.duration_since(progressed) >= ESTABLISHED_STALL {
-            let waiting = awaited
-                .iter()
-                .map(|crd| format!("{} is not served yet", named(crd.item)))
-                .collect();
-            return Served::Ended(Ending::Waiting(waiting));
-        }
-    }
-    Served::All
 }
 
 /// Waits until the caches show what was written, so that the next look doesn't take them for changes of others.

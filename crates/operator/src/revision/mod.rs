@@ -10,6 +10,7 @@ mod observe;
 pub mod ownership;
 pub mod plan;
 mod preflight;
+mod served;
 mod status;
 pub mod survey;
 mod task;

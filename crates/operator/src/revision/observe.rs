@@ -32,12 +32,11 @@ pub(crate) fn observe(cx: &Context, key: &Key) -> Option<Seen> {
         .as_ref()
         .map(|p| siblings(cx, key.kind, &revision, p))
         .unwrap_or_default();
-    let controls = cx.caches.objects.iter().any(|live| {
-        let owned = live.lookup_objects(&uid);
-        owned
-            .iter()
-            .any(|meta| meta.controller().is_some_and(|c| c.uid == uid))
-    });
+    let controls = cx
+        .caches
+        .objects
+        .iter()
+        .any(|live| live.any(&uid, |meta| meta.controller().is_some_and(|c| c.uid == uid)));
     let active = revision.spec.desired_state == "Active";
     let differs = active
         && package
