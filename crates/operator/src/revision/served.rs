@@ -6,6 +6,7 @@
 //! a few at a time, and more while that finds established ones.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use kit::read;
 use tokio::time::Instant;
@@ -24,6 +25,9 @@ use crate::kinds;
 pub(crate) const SUSPECTS_MIN: usize = 2;
 /// The same while such reads find established ones: after a restart, all may be.
 pub(crate) const SUSPECTS_MAX: usize = 64;
+
+/// A CRD that the caches don't show is read this long after it was written: it may have been deleted before they did.
+pub(crate) const ABSENT_RECHECK: Duration = Duration::from_secs(1);
 
 /// How the wait for the API server ended.
 pub(crate) enum Served {
@@ -57,6 +61,8 @@ struct Sign {
     untouched: bool,
     /// The caches showed it and don't any more.
     vanished: bool,
+    /// The caches don't show it.
+    absent: bool,
     /// When it was read.
     looked: Option<Instant>,
 }
@@ -69,6 +75,7 @@ impl Sign {
             news: false,
             untouched: true,
             vanished: false,
+            absent: false,
             looked: None,
         }
     }
@@ -94,12 +101,16 @@ impl Sign {
     }
 
     fn is_suspect(&self, now: Instant) -> bool {
+        let pause = match self.absent {
+            true => ABSENT_RECHECK,
+            false => ESTABLISHED_RECHECK,
+        };
         match self.looked {
             _ if !self.quiet(now) => false,
             // The first write of a fresh CRD's conditions changes it; before that a look is in vain.
             None if !self.untouched => true,
-            None => now.duration_since(self.changed) >= ESTABLISHED_RECHECK,
-            Some(at) => now.duration_since(at.max(self.changed)) >= ESTABLISHED_RECHECK,
+            None => now.duration_since(self.changed) >= pause,
+            Some(at) => now.duration_since(at.max(self.changed)) >= pause,
         }
     }
 
@@ -214,6 +225,7 @@ fn observe(job: &Job, crd: &mut Awaited<'_>, now: Instant) {
     crd.sign.untouched = job.fresh_version(crd.item).is_some_and(|w| w == version);
     crd.sign.see(version, now);
     let cached = job.cx.caches.object(crd.item.kind, &crd.item.name).is_some();
+    crd.sign.absent = !cached;
     crd.sign.vanished = crd.cached && !cached;
     crd.cached |= cached;
 }
@@ -263,8 +275,6 @@ fn hopeless(awaited: &[Awaited<'_>], now: Instant, progressed: Instant) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn after(start: Instant, milliseconds: u64) -> Instant {
@@ -318,6 +328,13 @@ mod tests {
         crd.untouched = true;
         assert_eq!(due(&[&crd], after(start, 4000), 9), (vec![], vec![]));
         assert_eq!(due(&[&crd], after(start, 5000), 9), (vec![], vec![0]));
+        crd.absent = true;
+        assert_eq!(due(&[&crd], after(start, 900), 9), (vec![], vec![]));
+        assert_eq!(
+            due(&[&crd], after(start, 1000), 9),
+            (vec![], vec![0]),
+            "it may have been deleted before the caches saw it"
+        );
     }
 
     #[test]
