@@ -13,7 +13,7 @@ const OTHER_NAMES: &[&str] = &["--cache-dir", "--max-reconcile-rate", "--version
 /// The text between two headings.
 fn section(heading: &str) -> Result<String> {
     let path = testkit::tools::workspace().join("docs/operations.md");
-    let text = std::fs::read_to_string(path)?;
+    let text = std::fs::read_to_string(&path)?;
     let (_, rest) = text
         .split_once(&format!("\n## {heading}\n"))
         .with_context(|| format!("{} has no section {heading}", path.display()))?;

@@ -68,8 +68,9 @@ pub(super) async fn small(stage: &mut Stage<'_>) -> Result<()> {
     };
     stage.office = eventually("a Network can be made", SOON, look).await?;
     stage.holds(&format!(
-        "both Ready {:.1} s after the apply, fetched from where the ImageConfig says; three CRDs, an XRD and a Composition \
-         are there, the Configuration's dependency is found, and a Network named office was made",
+        "both Ready {:.1} s after the apply, fetched from where the ImageConfig says; three CRDs, an \
+         XRD and a Composition are there, the Configuration's dependency is found, and a Network named \
+         office was made",
         took.as_secs_f64()
     ));
     Ok(())

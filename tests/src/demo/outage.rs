@@ -95,8 +95,8 @@ pub(super) async fn repair(stage: &mut Stage<'_>) -> Result<()> {
     );
     stage.expect_office().await?;
     stage.holds(&format!(
-        "deleted while the operator runs, the CRD is back after {:.1} s; all packages are Installed and Healthy, and the one \
-         that is polled says since when nobody answers",
+        "deleted while the operator runs, the CRD is back after {:.1} s; all packages are Installed and \
+         Healthy, and the one that is polled says since when nobody answers",
         took.as_secs_f64()
     ));
     Ok(())

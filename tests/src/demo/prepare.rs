@@ -36,8 +36,8 @@ pub(super) async fn start(terminal: &mut Terminal) -> Result<Stage<'_>> {
     ensure!(!nodes.success, "the operator may read nodes");
     let address = stage.world.registry().host();
     stage.holds(&format!(
-        "Kubernetes {version}, a registry at {address}, and the operator as {me}, which may not even read nodes; \
-         it brought its own CRDs"
+        "Kubernetes {version}, a registry at {address}, and the operator as {me}, which may not even read \
+         nodes; it brought its own CRDs"
     ));
     Ok(stage)
 }
@@ -62,7 +62,8 @@ pub(super) async fn publish(stage: &mut Stage<'_>) -> Result<()> {
     let large = source::large(&folder)?;
     build_and_push(stage, &folder, "provider-large", "v1.0").await?;
     stage.holds(&format!(
-        "built and pushed; the same files gave the same digest twice. The large one has {} CRDs ({}), {} MB of YAML",
+        "built and pushed; the same files gave the same digest twice. The large one has {} CRDs ({}), \
+         {} MB of YAML",
         large.crds,
         large.origin,
         large.bytes / 1_000_000

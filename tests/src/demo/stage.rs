@@ -18,7 +18,8 @@ use super::terminal::Terminal;
 pub(super) const SOON: Duration = Duration::from_secs(90);
 /// Pause between two looks at the packages that are shown while one waits.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
-/// The host that the examples' packages are published at; the ImageConfig puts this world's registry in its place.
+/// The host that the examples' packages are published at; the ImageConfig puts this world's registry in its
+/// place.
 pub(super) const PUBLISHED_AT: &str = "registry.nimbus.invalid";
 /// Pause between polls of tags, short so that nobody waits for it here.
 const POLL: &str = "5s";
@@ -280,7 +281,8 @@ impl<'a> Stage<'a> {
         #[allow(clippy::cast_precision_loss, reason = "memory in MiB, for a person")]
         let memory = operator.vm_hwm()? as f64 / f64::from(1 << 20);
         self.note(&format!(
-            "The operator (a debug build) used {cpu:.1} s of CPU in all; since its restart at most {memory:.0} MiB."
+            "The operator (a debug build) used {cpu:.1} s of CPU in all; since its restart at most \
+             {memory:.0} MiB."
         ));
         Ok(())
     }

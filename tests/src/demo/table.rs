@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 pub(super) struct Table(BTreeMap<String, String>);
 
 impl Table {
-    /// The rows of `said` that differ from those known, under their headings, and what is gone. Takes `said` as known.
+    /// The rows of `said` that differ from those known, under their headings, and what is gone. Takes
+    /// `said` as known.
     pub(super) fn news(&mut self, said: &str) -> String {
         let (mut news, mut rows, mut heading) = (String::new(), BTreeMap::new(), None);
         for line in said.lines() {

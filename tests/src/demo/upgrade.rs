@@ -46,8 +46,8 @@ pub(super) async fn requested(stage: &mut Stage<'_>) -> Result<()> {
     }
     stage.expect_office().await?;
     stage.holds(&format!(
-        "the new revision took over {took} after the request: it controls the three CRDs and a fourth, the old revision is \
-         kept, and the Network is the same object as before"
+        "the new revision took over {took} after the request: it controls the three CRDs and a fourth, \
+         the old revision is kept, and the Network is the same object as before"
     ));
     Ok(())
 }
@@ -69,8 +69,8 @@ pub(super) async fn polled(stage: &mut Stage<'_>) -> Result<()> {
     let tier = &composition["metadata"]["labels"]["tier"];
     ensure!(tier == "standard", "the Composition's tier is {tier}");
     stage.holds(&format!(
-        "polling (every 5 s here, every minute by default) found the new digest; its Composition is in place {took} after the \
-         push"
+        "polling (every 5 s here, every minute by default) found the new digest; its Composition is in \
+         place {took} after the push"
     ));
     Ok(())
 }
@@ -95,8 +95,8 @@ pub(super) async fn collected(stage: &mut Stage<'_>) -> Result<()> {
     ensure!(left.len() == 2, "{} revisions are left, not 2", left.len());
     stage.expect_office().await?;
     stage.holds(&format!(
-        "v1.1 served {took} after the change; {oldest} was deleted, as revisionHistoryLimit 1 says, and nothing that it had \
-         installed went with it"
+        "v1.1 served {took} after the change; {oldest} was deleted, as revisionHistoryLimit 1 says, and \
+         nothing that it had installed went with it"
     ));
     Ok(())
 }
@@ -144,7 +144,8 @@ pub(super) async fn set_version(stage: &Stage<'_>, version: &str) -> Result<()> 
         .await
 }
 
-/// Waits until the revision of this digest serves and the package says that it is ready; answers how long it took.
+/// Waits until the revision of this digest serves and the package says that it is ready; answers how
+/// long it took.
 pub(super) async fn watch_serving(stage: &Stage<'_>, kind: &str, name: &str, digest: &str) -> Result<String> {
     let what = format!("the revision of {digest} serves");
     let took = stage
