@@ -5,20 +5,30 @@
 
 #![allow(missing_docs)]
 
+mod content;
 mod crds;
 mod deleted_again;
+mod dependencies;
 mod docs;
 mod drift;
 mod first_install;
+mod history;
+mod images;
+mod inherited;
 mod install;
 mod keep;
+mod kinds;
 mod manual;
+mod outages;
 mod packages;
+mod pausing;
+mod policies;
 mod quiet;
 mod refusals;
 mod rights;
 mod scene;
 mod upgrade;
+mod webhooks;
 mod world;
 
 use anyhow::Result;
