@@ -1,0 +1,179 @@
+//! The process: what it refuses to start with, what it shows, how it ends.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use testkit::process::{Process, Spec};
+use testkit::world::USER;
+use testkit::{AuditMark, Operator, OperatorOptions, PackageFixture, World, WorldOptions};
+
+use crate::OPERATOR;
+
+/// To become true on a busy machine.
+const SOON: Duration = Duration::from_secs(90);
+/// A stop in good order takes no longer (design: graceful stop).
+const GRACEFUL: Duration = Duration::from_secs(10);
+
+/// Runs the operator with these flags until it ends; answers whether it succeeded, and what it said.
+async fn refused(args: &[&str]) -> Result<String> {
+    let folder = testkit::folder("refused")?;
+    let log = folder.path().join("log");
+    let mut spec = Spec::new("gantry-operator", OPERATOR, &log).args(args.iter().copied());
+    for (name, value) in [("KUBECONFIG", "/nonexistent/kubeconfig"), ("HOME", "/nonexistent")] {
+        spec = spec.env(name, value);
+    }
+    let process = Process::start(spec)?;
+    let ended = process.wait(SOON).await?;
+    let said = std::fs::read_to_string(&log)?;
+    ensure!(!ended.success(), "{args:?} was accepted: {said}");
+    ensure!(!said.contains("panicked"), "{args:?}: {said}");
+    Ok(said)
+}
+
+/// The sentence for people, which is the last line; before it there may be log lines.
+fn sentence(said: &str) -> Result<&str> {
+    let plain: Vec<&str> = said.lines().filter(|l| !l.starts_with('{')).collect();
+    match plain.as_slice() {
+        [line] if line.starts_with("gantry-operator: ") => Ok(line),
+        _ => anyhow::bail!("not one sentence: {said}"),
+    }
+}
+
+#[test]
+fn what_it_cannot_work_with_is_refused_with_a_sentence() -> Result<()> {
+    testkit::run(async {
+        for (args, parts) in [
+            (["--package-runtime=Deployment"].as_slice(), ["Deployment", "None"].as_slice()),
+            (&["--crossplane-version=banana"], &["--crossplane-version", "banana"]),
+            (&["--kubeconfig=/nonexistent/file"], &["/nonexistent/file"]),
+            (&[], &["/nonexistent/kubeconfig"]),
+            (
+                &["--leader-election-lease-duration=1s", "--leader-election-renew-deadline=5s"],
+                &["lease duration", "renew deadline"],
+            ),
+        ] {
+            let said = refused(args).await?;
+            let sentence = sentence(&said).with_context(|| format!("{args:?}"))?;
+            for part in parts {
+                ensure!(sentence.contains(part), "{args:?}: {part:?} is not in {sentence}");
+            }
+        }
+        // Flags that clap refuses say which one, and where help is.
+        for flag in ["--no-such-flag", "--package-runtime=Banana", "--max-concurrent-reconciles=x", "--crds=maybe"] {
+            let said = refused(&[flag]).await?;
+            let name = flag.split('=').next().unwrap_or_default();
+            ensure!(said.contains(name) && said.contains("--help"), "{flag}: {said}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_api_server_that_is_not_there_is_named() -> Result<()> {
+    testkit::run(async {
+        let folder = testkit::folder("kubeconfig")?;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let server = format!("http://{}", listener.local_addr()?);
+        drop(listener);
+        let path = folder.path().join("kubeconfig");
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "x",
+            "clusters": [{ "name": "x", "cluster": { "server": server } }],
+            "users": [{ "name": "x", "user": { "token": "t" } }],
+            "contexts": [{ "name": "x", "context": { "cluster": "x", "user": "x" } }],
+        });
+        std::fs::write(&path, config.to_string())?;
+        let path = path.to_string_lossy().into_owned();
+        let args = ["--kubeconfig", &path, "--metrics-bind-address=127.0.0.1:0"];
+        let said = refused(&[&args[..], &["--health-probe-bind-address=127.0.0.1:0"]].concat()).await?;
+        let sentence = sentence(&said)?;
+        ensure!(sentence.contains(&server), "{server} is not in {sentence}");
+        Ok(())
+    })
+}
+
+async fn installed(world: &World, name: &str) -> Result<()> {
+    world.wait_condition("Provider", name, "Ready", "True", SOON).await.map(drop)
+}
+
+#[test]
+fn without_a_store_it_works_and_a_stop_in_the_middle_is_orderly() -> Result<()> {
+    testkit::run(async {
+        let mut world = World::start(WorldOptions::default()).await?;
+        let folder = testkit::folder("store")?;
+        // A file where the folder should be: nothing can be made below it, whoever runs this.
+        let file = folder.path().join("file");
+        std::fs::write(&file, "in the way")?;
+        let options = OperatorOptions::new(OPERATOR, world.operator_kubeconfig());
+        world.replace_operator(Some(options.clone().store(file.join("store")))).await?;
+        let log = world.operator()?.log()?;
+        ensure!(log.contains("nothing is kept in the store"), "no warning: {log}");
+        let small = PackageFixture::provider("small").crds("small.process.example.org", 3);
+        let reference = world.push("process/small", "v1", &small.build()?).await?;
+        world.create_package("Provider", "small", &reference, json!({})).await?;
+        installed(&world, "small").await?;
+        shows(world.operator()?).await?;
+
+        // Asked to stop in the middle of a hundred CRDs it ends in time, and the next one goes on where it was.
+        let large = PackageFixture::provider("large").crd_bytes(20_000).crds("large.process.example.org", 100);
+        let reference = world.push("process/large", "v1", &large.build()?).await?;
+        let mark = world.plane().audit_mark()?;
+        world.create_package("Provider", "large", &reference, json!({})).await?;
+        made(&world, mark, 10).await?;
+        let asked = Instant::now();
+        let operator = world.operator()?;
+        let ended = operator.term(SOON).await?;
+        ensure!(asked.elapsed() < GRACEFUL, "ended after {:?}", asked.elapsed());
+        ensure!(ended.success(), "{ended}: {}", operator.log_tail());
+        ensure!(made(&world, mark, 10).await? < 100, "it was not in the middle of its work");
+        world.replace_operator(Some(options)).await?;
+        installed(&world, "large").await?;
+        let made = made(&world, mark, 100).await?;
+        ensure!(made == 100, "{made} creations for 100 CRDs: something was made twice");
+
+        // Nothing of all this was forbidden: `deploy/rbac.yaml` is enough.
+        let forbidden = world.plane().audit()?.into_iter().filter(|e| e.user == USER && e.code == 403);
+        let forbidden: Vec<_> = forbidden.map(|e| format!("{} {}", e.verb, e.uri)).collect();
+        ensure!(forbidden.is_empty(), "{forbidden:#?}");
+        Ok(())
+    })
+}
+
+/// How many CRDs of the large package were made since, once it are at least so many.
+async fn made(world: &World, mark: AuditMark, least: usize) -> Result<usize> {
+    let look = async || {
+        let writes = world.plane().writes_since(mark, USER)?;
+        let made = writes.iter().filter(|e| e.verb == "create" && e.name.contains(".large.process."));
+        Ok(Some(made.count()).filter(|n| *n >= least))
+    };
+    testkit::eventually("CRDs are made", SOON, look).await
+}
+
+/// Probes and metrics.
+async fn shows(operator: &Operator) -> Result<()> {
+    ensure!(operator.is_ready().await, "not ready");
+    let live = get(operator.probe_addr(), "/livez").await?;
+    ensure!(live.starts_with("HTTP/1.1 200"), "{live}");
+    let metrics = operator.metrics().await?;
+    ensure!(metrics.trim_end().ends_with("# EOF"), "not OpenMetrics: {metrics}");
+    let names = metrics.lines().filter_map(|l| l.strip_prefix("# TYPE "));
+    let names: Vec<&str> = names.filter_map(|l| l.split(' ').next()).collect();
+    let foreign: Vec<_> = names.iter().filter(|n| !n.starts_with("gantry_")).collect();
+    ensure!(foreign.is_empty() && names.len() > 8, "{foreign:?} of {names:?}");
+    for part in ["gantry_registry_requests", "gantry_build_info", "controller=\"manager\""] {
+        ensure!(metrics.contains(part), "{part} is not in {metrics}");
+    }
+    Ok(())
+}
+
+/// One bare HTTP request.
+async fn get(addr: std::net::SocketAddr, path: &str) -> Result<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(addr).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
