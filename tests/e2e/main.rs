@@ -11,6 +11,7 @@ mod deleted_again;
 mod dependencies;
 mod docs;
 mod drift;
+mod faults;
 mod first_install;
 mod history;
 mod images;
