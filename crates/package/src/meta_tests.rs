@@ -198,6 +198,34 @@ fn constraint_on_the_crossplane_version() {
 }
 
 #[test]
+fn capabilities_match_as_in_the_reference() {
+    // Scenarios 8.D2: the list, what is asked for, the answer.
+    let unicode = "safe\u{2192}start";
+    let rows: &[(&[&str], &str, bool)] = &[
+        (&["composition"], "composition", true),
+        (&["Composition"], "composition", true),
+        (&["composition"], "Composition", true),
+        (&["other", "safe-start"], "safe-start", true),
+        (&["safestart"], "safe-start", true),
+        (&["safe_start"], "safe-start", true),
+        (&["Safe-Start"], "SAFE_START", true),
+        (&["v1-composition"], "v1composition", true),
+        (&[unicode], "safestart", true),
+        (&["---"], "___", true),
+        (&["other"], "safe-start", false),
+        (&[], "safe-start", false),
+        (&[""], "", true),
+        (&["other"], "", false),
+    ];
+    for (list, wanted, expected) in rows {
+        let quoted: Vec<String> = list.iter().map(|capability| format!("'{capability}'")).collect();
+        let text = format!("spec: {{capabilities: [{}]}}\n", quoted.join(", "));
+        let meta = read(&[meta("Provider", &text)]).unwrap().meta;
+        assert_eq!(meta.has_capability(wanted), *expected, "{list:?} {wanted}");
+    }
+}
+
+#[test]
 fn capabilities() {
     let with = |kind: &str, text: &str| read(&[meta(kind, &format!("spec: {{{text}}}\n"))]).unwrap().meta;
     for (capability, wanted, same) in [

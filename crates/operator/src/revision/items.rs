@@ -169,6 +169,57 @@ mod tests {
         assert_eq!(wire(plain.clone(), &service), plain);
     }
 
+    fn entry() -> ObjectEntry {
+        ObjectEntry {
+            document: 2,
+            group: "apiextensions.k8s.io".into(),
+            version: "v1".into(),
+            kind: "CustomResourceDefinition".into(),
+            name: "x.example.org".into(),
+            content_hash: "1-h".into(),
+            offset: 0,
+            len: 0,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            conversion_webhook: false,
+        }
+    }
+
+    #[test]
+    fn common_labels_and_annotations_are_added_and_win() {
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let owned = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            owned.collect()
+        };
+        // Scenarios 8.A7: those of the object, the common ones, both together.
+        for (own, common, together) in [
+            (map(&[("a", "1")]), None, map(&[("a", "1")])),
+            (map(&[]), Some(map(&[("b", "2")])), map(&[("b", "2")])),
+            (
+                map(&[("a", "1")]),
+                Some(map(&[("b", "2")])),
+                map(&[("a", "1"), ("b", "2")]),
+            ),
+            (map(&[("a", "1")]), Some(map(&[("a", "2")])), map(&[("a", "2")])),
+        ] {
+            let mut object = entry();
+            object.labels = own.clone();
+            object.annotations = own;
+            let spec = RevisionSpec {
+                common_labels: common.clone(),
+                common_annotations: common.clone(),
+                ..RevisionSpec::default()
+            };
+            let item = item(&object, 0, kinds::CRD, object.name.clone(), &spec, None);
+            assert_eq!((&item.labels, &item.annotations), (&together, &together));
+            assert_eq!(
+                item.hash == object.content_hash,
+                common.is_none(),
+                "the hash says whether they were added"
+            );
+        }
+    }
+
     #[test]
     fn names_of_webhook_configurations() {
         assert_eq!(
