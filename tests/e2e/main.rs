@@ -3,7 +3,8 @@
 //! Tests that only speak to the API server share one control plane; they use names of their own. What stops
 //! or freezes something has its own.
 
-#![allow(missing_docs)]
+// Helpers of tests are tests too.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod content;
 mod crds;
