@@ -1,9 +1,9 @@
 //! Waits until the API server serves the CRDs of a revision.
 //!
-//! Their conditions are not in the metadata that is watched, and a CRD is large: each is read when its version says that
-//! the API server wrote its conditions, which for most is once. It writes them twice, accepting the names of all at once
-//! and then establishing one after the other, so a change that came before the wait began says little; those are read
-//! a few at a time, and more while that finds established ones.
+//! Their conditions are not in the metadata that is watched, and a CRD is large: most are read once. The API server
+//! changes a fresh CRD twice, when it accepts its names and when it establishes it, and takes the CRDs one after the
+//! other. So the second change is a sign to read it. One may stand for both, and changes that came before the wait began
+//! were not counted: CRDs that may be established are read too, a few at a time, and more while that finds some.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -55,7 +55,7 @@ struct Sign {
     version: Option<String>,
     /// When it changed.
     changed: Instant,
-    /// It changed while we waited, and was not read since.
+    /// It changed while we waited, not for the first time since this task wrote it, and was not read since.
     news: bool,
     /// It is as this task wrote it: the API server has not written its conditions.
     untouched: bool,
@@ -80,15 +80,12 @@ impl Sign {
         }
     }
 
-    fn see(&mut self, version: String, now: Instant) {
-        match &self.version {
-            Some(before) if *before == version => return,
-            Some(_) => {
-                self.news = true;
-                self.changed = now;
-            }
-            None => {}
+    fn see(&mut self, version: String, untouched: bool, now: Instant) {
+        if self.version.as_ref().is_some_and(|before| *before != version) {
+            self.news |= !self.untouched;
+            self.changed = now;
         }
+        self.untouched = untouched;
         self.version = Some(version);
     }
 
@@ -100,17 +97,14 @@ impl Sign {
         self.vanished || self.news && self.quiet(now)
     }
 
-    fn is_suspect(&self, now: Instant) -> bool {
-        let pause = match self.absent {
-            true => ABSENT_RECHECK,
-            false => ESTABLISHED_RECHECK,
-        };
-        match self.looked {
-            _ if !self.quiet(now) => false,
-            // The first write of a fresh CRD's conditions changes it; before that a look is in vain.
-            None if !self.untouched => true,
-            None => now.duration_since(self.changed) >= pause,
-            Some(at) => now.duration_since(at.max(self.changed)) >= pause,
+    /// `stalls`: no CRD was found to be established for a while, so that a change may have been missed.
+    fn is_suspect(&self, now: Instant, stalls: bool) -> bool {
+        let since = self.looked.map_or(self.changed, |at| at.max(self.changed));
+        let pause = now.duration_since(since);
+        match stalls {
+            _ if self.absent => pause >= ABSENT_RECHECK,
+            true => pause >= ESTABLISHED_RECHECK,
+            false => self.looked.is_none() && !self.untouched && self.quiet(now),
         }
     }
 
@@ -134,13 +128,13 @@ impl Budget {
 }
 
 /// Places of the CRDs to read now: those with a sign, and of the others a few.
-fn due(signs: &[&Sign], now: Instant, budget: usize) -> (Vec<usize>, Vec<usize>) {
+fn due(signs: &[&Sign], now: Instant, stalls: bool, budget: usize) -> (Vec<usize>, Vec<usize>) {
     let places = |want: &dyn Fn(&Sign) -> bool| -> Vec<usize> {
         let found = signs.iter().enumerate().filter(|(_, sign)| want(sign));
         found.map(|(place, _)| place).collect()
     };
     let certain = places(&|sign| sign.is_certain(now));
-    let mut suspects = places(&|sign| !sign.is_certain(now) && sign.is_suspect(now));
+    let mut suspects = places(&|sign| !sign.is_certain(now) && sign.is_suspect(now, stalls));
     suspects.sort_by_cached_key(|place| signs.get(*place).map(|sign| sign.rank()));
     suspects.truncate(budget);
     (certain, suspects)
@@ -175,7 +169,8 @@ pub(crate) async fn served(job: &Job, known: &BTreeSet<String>) -> Served {
             observe(job, crd, now);
         }
         let signs: Vec<&Sign> = awaited.iter().map(|crd| &crd.sign).collect();
-        let (certain, suspects) = due(&signs, now, budget.0);
+        let stalls = now.duration_since(progressed) >= ESTABLISHED_RECHECK;
+        let (certain, suspects) = due(&signs, now, stalls, budget.0);
         let looks = look(job, &awaited, certain.iter().chain(&suspects)).await;
         let mut done = BTreeSet::new();
         for (place, conditions) in looks {
@@ -222,8 +217,8 @@ pub(crate) async fn served(job: &Job, known: &BTreeSet<String>) -> Served {
 fn observe(job: &Job, crd: &mut Awaited<'_>, now: Instant) {
     let live = job.live(crd.item);
     let version = live.map(|live| live.resource_version.clone()).unwrap_or_default();
-    crd.sign.untouched = job.fresh_version(crd.item).is_some_and(|w| w == version);
-    crd.sign.see(version, now);
+    let untouched = job.fresh_version(crd.item).is_some_and(|w| w == version);
+    crd.sign.see(version, untouched, now);
     let cached = job.cx.caches.object(crd.item.kind, &crd.item.name).is_some();
     crd.sign.absent = !cached;
     crd.sign.vanished = crd.cached && !cached;
@@ -281,58 +276,69 @@ mod tests {
         start + Duration::from_millis(milliseconds)
     }
 
-    fn sign(start: Instant, version: &str) -> Sign {
+    fn sign(start: Instant, version: &str, untouched: bool) -> Sign {
         let mut sign = Sign::new(start);
-        sign.see(version.to_owned(), start);
-        sign.untouched = false;
+        sign.see(version.to_owned(), untouched, start);
         sign
     }
 
+    fn certain(crd: &Sign, now: Instant) -> bool {
+        !due(&[crd], now, false, 0).0.is_empty()
+    }
+
+    fn suspects(crds: &[Sign], now: Instant, stalls: bool, budget: usize) -> Vec<usize> {
+        due(&crds.iter().collect::<Vec<_>>(), now, stalls, budget).1
+    }
+
     #[test]
-    fn a_change_is_read_once_it_is_quiet_and_then_not_again() {
+    fn the_second_change_is_read_once_it_is_quiet_and_then_not_again() {
         let start = Instant::now();
-        let mut crd = sign(start, "5");
-        crd.see("6".to_owned(), after(start, 1000));
-        assert_eq!(due(&[&crd], after(start, 1100), 9), (vec![], vec![]));
-        assert_eq!(due(&[&crd], after(start, 1500), 0), (vec![0], vec![]));
-        (crd.news, crd.looked) = (false, Some(after(start, 1500)));
-        assert_eq!(due(&[&crd], after(start, 6000), 9), (vec![], vec![]));
-        assert_eq!(
-            due(&[&crd], after(start, 7000), 9),
-            (vec![], vec![0]),
-            "should the caches miss something"
-        );
-        crd.see("7".to_owned(), after(start, 7100));
-        assert_eq!(due(&[&crd], after(start, 7600), 0), (vec![0], vec![]));
+        let mut crd = sign(start, "5", true);
+        crd.see("6".to_owned(), false, after(start, 1000));
+        assert!(!certain(&crd, after(start, 9000)), "its names were accepted");
+        crd.see("7".to_owned(), false, after(start, 10_000));
+        assert!(!certain(&crd, after(start, 10_100)));
+        assert!(certain(&crd, after(start, 10_500)));
+        (crd.news, crd.looked) = (false, Some(after(start, 10_500)));
+        assert!(!certain(&crd, after(start, 11_000)));
+        crd.see("8".to_owned(), false, after(start, 12_000));
+        assert!(certain(&crd, after(start, 12_500)));
+        crd.news = false;
         crd.vanished = true;
-        assert_eq!(due(&[&crd], after(start, 7100), 0), (vec![0], vec![]));
+        assert!(certain(&crd, after(start, 12_000)), "deleted");
     }
 
     #[test]
     fn without_news_a_few_are_read_oldest_first() {
         let start = Instant::now();
-        let mut crds: Vec<Sign> = ["30", "9", "100"].map(|v| sign(start, v)).into();
+        let mut crds: Vec<Sign> = ["30", "9", "100"].map(|v| sign(start, v, false)).into();
         let at = after(start, 500);
-        assert_eq!(due(&crds.iter().collect::<Vec<_>>(), at, 2), (vec![], vec![1, 0]));
+        assert_eq!(suspects(&crds, at, false, 2), [1, 0]);
         for place in [0, 1] {
             crds[place].looked = Some(at);
         }
         let at = after(start, 6000);
-        assert_eq!(due(&crds.iter().collect::<Vec<_>>(), at, 2).1, [2, 1]);
+        assert_eq!(suspects(&crds, at, false, 2), [2]);
+        assert_eq!(
+            suspects(&crds, at, true, 2),
+            [2, 1],
+            "should the caches miss something"
+        );
     }
 
     #[test]
     fn what_the_api_server_has_not_touched_waits() {
         let start = Instant::now();
-        let mut crd = sign(start, "5");
-        crd.untouched = true;
-        assert_eq!(due(&[&crd], after(start, 4000), 9), (vec![], vec![]));
-        assert_eq!(due(&[&crd], after(start, 5000), 9), (vec![], vec![0]));
-        crd.absent = true;
-        assert_eq!(due(&[&crd], after(start, 900), 9), (vec![], vec![]));
+        let crd = [sign(start, "5", true)];
+        assert!(suspects(&crd, after(start, 9000), false, 9).is_empty());
+        assert!(suspects(&crd, after(start, 4000), true, 9).is_empty());
+        assert_eq!(suspects(&crd, after(start, 5000), true, 9), [0]);
+        let mut crd = crd;
+        crd[0].absent = true;
+        assert!(suspects(&crd, after(start, 900), false, 9).is_empty());
         assert_eq!(
-            due(&[&crd], after(start, 1000), 9),
-            (vec![], vec![0]),
+            suspects(&crd, after(start, 1000), false, 9),
+            [0],
             "it may have been deleted before the caches saw it"
         );
     }
