@@ -226,6 +226,8 @@ fn kubectl_lists_all_kinds_by_category() -> Result<()> {
             scene.install("v1", &scene.fixture("v1")).await?;
             scenes.push(scene);
         }
+        // Categories come from what kubectl remembers of the API server, which this reads again.
+        world.plane().kubectl(&["api-resources"]).await?;
         let packages = world.plane().kubectl(&["get", "packages"]).await?;
         let revisions = world.plane().kubectl(&["get", "packagerevisions"]).await?;
         for scene in &scenes {

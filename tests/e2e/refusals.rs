@@ -208,6 +208,7 @@ fn a_crd_that_the_api_server_refuses_is_found_before_anything_changes() -> Resul
         };
         let fixture = scene
             .with_crds("v2", 2)
+            .crd(&scene.group(), "Fine")
             .object(broken("Aaa"))
             .object(broken("Bbb"));
         let names = [
@@ -215,6 +216,17 @@ fn a_crd_that_the_api_server_refuses_is_found_before_anything_changes() -> Resul
             format!("bbbs.{}", scene.group()),
         ];
         refused(&scene, &old, &fixture, &[&names[0], &names[1], "storage"]).await?;
+        let fine = format!("fines.{}", scene.group());
+        let fine = scene.world.get("CustomResourceDefinition", &fine).await?;
+        assert!(
+            fine.is_none(),
+            "not even what would have been fine is made: {fine:?}"
+        );
+        let told = scene.events(&scene.name).await?;
+        assert!(
+            !told.iter().any(|e| e.starts_with("TransitionRevision")),
+            "it was never active: {told:?}"
+        );
 
         // The next version mends it.
         scene.ask_for("v3", &scene.with_crds("v3", 2)).await?;
