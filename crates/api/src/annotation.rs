@@ -12,6 +12,9 @@ pub const SERVED: &str = "gantry.dev/served";
 pub const RUNTIME_CONFIG: &str = "gantry.dev/runtime-config";
 /// On an established object: hash of the desired content, with a format version.
 pub const CONTENT: &str = "gantry.dev/content";
+/// On an established object: the labels and annotations that Gantry set, as JSON `{"labels": […], "annotations": […]}`, so that
+/// those that are not wanted any more are taken away.
+pub const KEYS: &str = "gantry.dev/keys";
 /// On CRD `providers.pkg.crossplane.io`: `<namespace>/<lease>` of the operator that claims the cluster.
 pub const OPERATOR: &str = "gantry.dev/operator";
 /// On our CRDs: version of Gantry that wrote them; a newer one is never overwritten.

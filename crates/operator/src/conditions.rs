@@ -19,6 +19,8 @@ pub struct Cond {
     pub reason: Reason,
     /// A sentence; empty when there is nothing to say.
     pub message: String,
+    /// The generation that it speaks of, where that is not the present one.
+    pub generation: Option<i64>,
 }
 
 impl Cond {
@@ -28,6 +30,7 @@ impl Cond {
             status,
             reason,
             message: String::new(),
+            generation: None,
         }
     }
 
@@ -36,6 +39,14 @@ impl Cond {
         let type_ = ConditionType::parse(&c.type_)?;
         let reason = Reason::parse(&c.reason)?;
         Some(Self::new(type_, c.status(), reason).message(c.message.clone().unwrap_or_default()))
+    }
+
+    /// As [`Self::read`], speaking of what it spoke of.
+    pub(crate) fn carried(c: &Condition) -> Option<Self> {
+        Self::read(c).map(|read| Self {
+            generation: c.observed_generation,
+            ..read
+        })
     }
 
     pub(crate) fn message(mut self, message: impl Into<String>) -> Self {
@@ -55,6 +66,14 @@ pub(crate) fn cut(mut text: String, limit: usize) -> String {
         text.push('…');
     }
     text
+}
+
+/// `status.observedGeneration`: what is paused is not looked at, so that the old one stays.
+pub(crate) fn observed(conditions: &[Cond], before: Option<i64>, generation: Option<i64>) -> Option<i64> {
+    match conditions.iter().any(|c| c.reason == Reason::ReconcilePaused) {
+        true => before.or(generation),
+        false => generation,
+    }
 }
 
 /// The API's conditions: in the order given, `lastTransitionTime` taken over from `before` where the status is the same
@@ -79,7 +98,7 @@ pub(crate) fn timed(
                 reason: c.reason.as_str().to_owned(),
                 message: (!c.message.is_empty()).then(|| c.message.clone()),
                 last_transition_time: since,
-                observed_generation: generation,
+                observed_generation: c.generation.or(generation),
             }
         })
         .collect()

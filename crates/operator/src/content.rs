@@ -96,28 +96,43 @@ impl Default for Contents {
 }
 
 impl Contents {
-    /// The content of a digest: held by somebody, or on disk, or fetched and parsed now.
+    /// The content of a digest, if somebody holds it or the store has it.
+    pub(crate) async fn stored(&self, registry: &Registry, digest: &Digest) -> Option<Arc<Content>> {
+        if let Some(content) = self.held(digest) {
+            return Some(content);
+        }
+        let (store, wanted) = (registry.store().clone(), digest.clone());
+        let content = self
+            .gate
+            .run(move || read(store.derived(&format(), &wanted)?))
+            .await?;
+        Some(self.hold(digest, content))
+    }
+
+    /// Fetches and parses the content of a digest.
     ///
     /// # Errors
     /// Why it can't be had or read.
-    pub(crate) async fn load(&self, registry: &Registry, origin: Origin) -> Result<Arc<Content>, Trouble> {
-        if let Some(content) = self.held(&origin.digest) {
-            return Ok(content);
-        }
-        let (store, digest) = (registry.store().clone(), origin.digest.clone());
-        let read = self
-            .gate
-            .run(move || read(store.derived(&format(), &digest)?))
-            .await;
-        let content = match read {
-            Some(content) => content,
-            None => self.fetch(registry, origin.clone()).await?,
-        };
+    pub(crate) async fn fetch(&self, registry: &Registry, origin: Origin) -> Result<Arc<Content>, Trouble> {
+        let digest = origin.digest.clone();
+        let content = self.parse(registry, origin).await?;
+        Ok(self.hold(&digest, content))
+    }
+
+    fn hold(&self, digest: &Digest, content: Content) -> Arc<Content> {
         let content = Arc::new(content);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|_, content| content.strong_count() > 0);
-        held.insert(origin.digest, Arc::downgrade(&content));
-        Ok(content)
+        held.insert(digest.clone(), Arc::downgrade(&content));
+        content
+    }
+
+    /// The content that somebody holds turned out to be lost: the next one who wants it reads it anew.
+    pub(crate) fn forget(&self, digest: &Digest) {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(digest);
     }
 
     fn held(&self, digest: &Digest) -> Option<Arc<Content>> {
@@ -128,7 +143,7 @@ impl Contents {
             .upgrade()
     }
 
-    async fn fetch(&self, registry: &Registry, origin: Origin) -> Result<Content, Trouble> {
+    async fn parse(&self, registry: &Registry, origin: Origin) -> Result<Content, Trouble> {
         let Origin {
             reference,
             digest,
@@ -156,27 +171,45 @@ impl Contents {
         let shown = reference.to_string();
         self.gate
             .run(move || {
-                let layers = layers(&fetched);
-                let filled = store.put_derived(&format(), &digest, |folder| -> Result<(), Unusable> {
-                    let objects = File::create(folder.join(OBJECTS))?;
-                    let mut sink = JsonLines::new(BufWriter::with_capacity(1 << 16, objects));
-                    let parsed = package::read(layers, &mut sink, &Options::default())?;
-                    sink.finish()?;
-                    let mut index = BufWriter::new(File::create(folder.join(INDEX))?);
-                    serde_json::to_writer(&mut index, &parsed).map_err(std::io::Error::from)?;
-                    index.flush()?;
-                    Ok(())
-                });
-                let files = filled.map_err(|unusable| unusable.trouble(&shown))?;
-                read(files).ok_or_else(|| Trouble {
-                    reason: Reason::InternalError,
-                    message: format!("the parsed content of {shown} could not be read back from the store"),
-                    terminal: false,
-                    not_before: None,
+                guarded(&shown, || {
+                    let layers = layers(&fetched);
+                    let filled = store.put_derived(&format(), &digest, |folder| -> Result<(), Unusable> {
+                        let objects = File::create(folder.join(OBJECTS))?;
+                        let mut sink = JsonLines::new(BufWriter::with_capacity(1 << 16, objects));
+                        let parsed = package::read(layers, &mut sink, &Options::default())?;
+                        sink.finish()?;
+                        let mut index = BufWriter::new(File::create(folder.join(INDEX))?);
+                        serde_json::to_writer(&mut index, &parsed).map_err(std::io::Error::from)?;
+                        index.flush()?;
+                        Ok(())
+                    });
+                    let files = filled.map_err(|unusable| unusable.trouble(&shown))?;
+                    read(files).ok_or_else(|| Trouble {
+                        reason: Reason::InternalError,
+                        message: format!(
+                            "the parsed content of {shown} could not be read back from the store"
+                        ),
+                        terminal: false,
+                        not_before: None,
+                    })
                 })
             })
             .await
     }
+}
+
+/// Reading a package must not panic; should it, that package is refused, and no other one feels it.
+fn guarded<T>(reference: &str, read: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(Trouble {
+            reason: Reason::InternalError,
+            message: format!(
+                "cannot parse package {reference}: the reader failed on it; please report this package"
+            ),
+            terminal: true,
+            not_before: None,
+        })
+    })
 }
 
 /// The layers as the format's reader takes them.

@@ -25,6 +25,9 @@ use crate::manager::plan::{self, Note};
 use crate::revision::{Carriers, Works};
 use crate::runtime_mode::PackageRuntime;
 
+/// Nothing is looked at again sooner without a change: whatever the reason, that would be a busy loop.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+
 /// What flags decide.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -208,7 +211,8 @@ impl Context {
             plan::Next::Await => Next::After(longest),
             plan::Next::At(at) => {
                 let wait = at.duration_since(Timestamp::now());
-                Next::After(Duration::try_from(wait).unwrap_or(Duration::ZERO).min(longest))
+                let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
+                Next::After(wait.min(longest).max(SHORTEST_WAIT))
             }
         }
     }

@@ -94,6 +94,16 @@ fn secret_names(secrets: Option<&[LocalObjectReference]>, applied: &Applied) -> 
     names
 }
 
+/// Whether a secret is among those that a reference is fetched with, but for those of our service account.
+pub(crate) fn names_secret(
+    cx: &Context,
+    image: &str,
+    secrets: Option<&[LocalObjectReference]>,
+    name: &str,
+) -> bool {
+    apply(cx, image).is_ok_and(|applied| secret_names(secrets, &applied).iter().any(|used| used == name))
+}
+
 /// Reads the credentials for one question: the package's secrets, the ImageConfig's, then those of our service account.
 /// Secrets that don't exist are left out, as in the reference; the registry's answer then says what is missing.
 pub(crate) async fn keychain(

@@ -68,18 +68,20 @@ pub(crate) async fn lead(
     let fence = cx.writer.fence().clone();
     let watch = async {
         while rivals.changed().await {
-            match rivals.obstacle() {
-                Some(why) => {
+            match rivals.alive() {
+                Some(why) if fence.suspended().is_none() => {
                     tracing::error!(
                         why,
                         "another package manager came alive: nothing is written until it is gone"
                     );
                     fence.suspend(why);
                 }
-                None => {
+                None if fence.suspended().is_some() => {
                     tracing::info!("no other package manager is alive: writing again");
                     fence.resume();
+                    wiring::everything(&cx);
                 }
+                _ => {}
             }
         }
     };

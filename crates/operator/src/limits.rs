@@ -70,6 +70,16 @@ pub const LIMITS: &[Limit] = &[
         "a second one would slow the first down, and memory stays that of one",
     ),
     fixed(
+        "objects of a package",
+        "5000",
+        "the status names each in some 200 bytes, and the API server takes 1.5 MiB for a revision",
+    ),
+    fixed(
+        "busy answers in a row",
+        "20",
+        "an API server in trouble is left alone, and the trouble is told",
+    ),
+    fixed(
         "requests per package",
         "4",
         "a large package leaves room for others",
@@ -204,6 +214,11 @@ mod tests {
                 format!("{} min", content::FETCH_TIMEOUT.as_secs() / 60),
             ),
             ("requests per package", job::REQUESTS_PER_PACKAGE.to_string()),
+            (
+                "objects of a package",
+                crate::revision::task::MAX_OBJECTS.to_string(),
+            ),
+            ("busy answers in a row", job::REFUSED_IN_A_ROW.to_string()),
             ("tries of one write", job::WRITE_TRIES.to_string()),
             ("pause between tries of one write", seconds(job::WRITE_PAUSE_MAX)),
             ("rounds of one task", establish::ROUNDS.to_string()),

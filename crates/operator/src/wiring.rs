@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use crate::context::{Caches, Context, PerKind, by_package, by_source, uid_key};
 use crate::key::Key;
-use crate::{dependencies, kinds, manager, revision};
+use crate::{dependencies, images, kinds, manager, revision};
 
 /// The store's pins are brought up to date this long after revisions changed: eviction is not in a hurry.
 const PIN_PAUSE: Duration = Duration::from_secs(2);
@@ -138,7 +138,9 @@ pub(crate) fn start(cx: &Arc<Context>, tasks: &Tasks, concurrency: usize) {
         });
     }
     follow(cx, tasks, &cx.caches.image_configs, |cx, _| everything(cx));
-    follow(cx, tasks, &cx.caches.secrets, |cx, _| everything(cx));
+    follow(cx, tasks, &cx.caches.secrets, |cx, change| {
+        secret_changed(cx, &change.name);
+    });
     for (place, live) in cx.caches.objects.iter().enumerate() {
         follow(cx, tasks, live, move |cx, change| {
             object_changed(cx, place, change);
@@ -246,6 +248,20 @@ fn revision_changed(cx: &Context, kind: PackageKind, change: &Change<Revision>) 
         )
     };
     let differs = change.before.as_ref().map(said) != change.after.as_ref().map(said);
+    if let (Some(before), Some(after)) = (&change.before, &change.after) {
+        let uid = |r: &Revision| r.metadata.uid.clone().unwrap_or_default();
+        let awaited = |r: &Revision| {
+            (
+                revision::digest(r),
+                r.status.as_ref().and_then(|s| s.tls_server_secret_name.clone()),
+            )
+        };
+        if uid(before) != uid(after) {
+            cx.works.stop(&uid(before));
+        } else if awaited(before) != awaited(after) {
+            cx.works.touch(&uid(after));
+        }
+    }
     for state in change.states() {
         let owner = state
             .metadata
@@ -281,6 +297,16 @@ fn object_changed(cx: &Context, place: usize, change: &Change<Meta>) {
             cx.works.touch(uid);
         }
         cx.revisions.add(key);
+    }
+    // What nobody controls is counted by the package that still owns it.
+    for meta in change.states().filter(|meta| meta.controller().is_none()) {
+        for owner in &meta.owner_references {
+            if let Some(kind) =
+                PackageKind::from_kind(&owner.kind).filter(|_| owner.api_version == api::API_VERSION)
+            {
+                cx.packages.add(Key::new(kind, owner.name.clone()));
+            }
+        }
     }
     // A revision that is leaving lets go of what it controls.
     let controllers = change.states().filter_map(|meta| meta.controller());
@@ -329,7 +355,7 @@ fn phases(cx: &Arc<Context>, tasks: &Tasks, live: &Live<Meta>) {
 }
 
 /// Everything is looked at again: for changes that may concern anybody. A look that finds nothing to do writes nothing.
-fn everything(cx: &Context) {
+pub(crate) fn everything(cx: &Context) {
     for (kind, live) in cx.caches.packages.iter() {
         for name in live.names() {
             cx.packages.add(Key::new(kind, name));
@@ -341,6 +367,41 @@ fn everything(cx: &Context) {
                 .touch(revision.metadata.uid.as_deref().unwrap_or_default());
             cx.revisions
                 .add(Key::new(kind, revision.metadata.name.clone().unwrap_or_default()));
+        }
+    }
+}
+
+/// Those who name a secret try it at once; what is refused for other reasons keeps its pause, for secrets of others change
+/// at any time.
+fn secret_changed(cx: &Context, name: &str) {
+    for (kind, live) in cx.caches.packages.iter() {
+        for package in live.all() {
+            if images::names_secret(
+                cx,
+                &package.spec.package,
+                package.spec.package_pull_secrets.as_deref(),
+                name,
+            ) {
+                cx.packages
+                    .add(Key::new(kind, package.metadata.name.clone().unwrap_or_default()));
+            }
+        }
+    }
+    for (kind, live) in cx.caches.revisions.iter() {
+        for revision in live.all() {
+            let spec = &revision.spec;
+            let webhooks = revision
+                .status
+                .as_ref()
+                .and_then(|s| s.tls_server_secret_name.as_deref());
+            if webhooks == Some(name)
+                || images::names_secret(cx, &spec.image, spec.package_pull_secrets.as_deref(), name)
+            {
+                cx.works
+                    .touch(revision.metadata.uid.as_deref().unwrap_or_default());
+                cx.revisions
+                    .add(Key::new(kind, revision.metadata.name.clone().unwrap_or_default()));
+            }
         }
     }
 }

@@ -158,6 +158,20 @@ impl Rivals {
         obstacle(&self.states.borrow())
     }
 
+    /// As [`Rivals::obstacle`], but only of those who are seen to hold their lease: for one who leads already, a read that
+    /// failed says nothing about anybody.
+    pub fn alive(&self) -> Option<String> {
+        let states = self.states.borrow();
+        let known = states
+            .iter()
+            .filter(|(_, rival)| !matches!(rival, Rival::Unknown { .. }));
+        obstacle(
+            &known
+                .map(|(lease, rival)| (lease.clone(), rival.clone()))
+                .collect(),
+        )
+    }
+
     /// Waits for a change of [`Rivals::obstacle`] or of what is behind it; `false` once the process stops.
     pub async fn changed(&mut self) -> bool {
         self.states.changed().await.is_ok()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::condition::{ConditionType, Reason, Status};
 use api::pkg::{Package, PackageStatus, Revision, RevisionSpec};
 use jiff::{SignedDuration, Timestamp};
 use kit::queue::Next;
@@ -13,8 +14,8 @@ use serde_json::{Value, json};
 use tracing::Instrument;
 
 use super::check::{Check, PullPolicy, Question, Trouble};
-use super::plan::{Outcome, Plan, Seen, Step};
-use crate::conditions::timed;
+use super::plan::{Note, Outcome, Plan, Seen, Step};
+use crate::conditions::{Cond, observed, timed};
 use crate::context::{Context, package_target, revision_target};
 use crate::images;
 use crate::key::Key;
@@ -23,30 +24,71 @@ use crate::status;
 /// One question may take this long, retries included: a check is a HEAD, perhaps a token before it.
 pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(45);
 
+/// Conditions of a package that are ours.
+const OWNED: [ConditionType; 7] = [
+    ConditionType::Installed,
+    ConditionType::Healthy,
+    ConditionType::Ready,
+    ConditionType::Reconciling,
+    ConditionType::Stalled,
+    ConditionType::UpToDate,
+    ConditionType::Synced,
+];
+
 pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -> Next {
     let uid = seen.package.metadata.uid.clone().unwrap_or_default();
     if let Some(question) = plan.ask {
         ask(cx, key, &seen.package, question);
     }
+    let mut trouble = None;
+    let mut failed = false;
     for step in &plan.steps {
-        match take(cx, key, seen, step).await {
-            Ok(()) => {}
+        let Err(error) = take(cx, key, seen, step).await else {
+            continue;
+        };
+        failed = true;
+        match (&error, step) {
+            (WriteError::AlreadyExists { .. }, Step::Create { name, .. })
+                if is_taken(cx, key, seen, name) =>
+            {
+                trouble = Some(format!(
+                    "revision {name} is taken by a revision of another package with the same content; \
+                     rename one of the packages"
+                ));
+            }
             // Somebody was faster; the caches will say what is true now.
-            Err(
-                error @ (WriteError::Conflict { .. }
-                | WriteError::NotFound { .. }
-                | WriteError::AlreadyExists { .. }),
+            (
+                WriteError::Conflict { .. } | WriteError::NotFound { .. } | WriteError::AlreadyExists { .. },
+                _,
             ) => {
                 tracing::debug!(%error, "a revision changed meanwhile");
                 return Next::Backoff;
             }
-            Err(error) => {
-                tracing::warn!(%error, "a revision was not written");
-                return Next::Backoff;
+            // What is surplus holds up nothing.
+            (_, Step::Delete { name }) => {
+                tracing::warn!(%error, revision = %name, "a revision was not removed from history");
+                let message = format!("cannot garbage collect old package revision: {error}");
+                let note = Note {
+                    warning: true,
+                    reason: "GarbageCollect",
+                    message,
+                };
+                cx.tell_package(key, &seen.package, &note);
+            }
+            (_, Step::Create { name, .. } | Step::Update { name, .. }) => {
+                tracing::warn!(%error, revision = %name, "a revision was not written");
+                if !error.is_transient() {
+                    trouble = Some(format!("cannot apply package revision: {error}"));
+                }
+                break;
             }
         }
     }
     if let Some(outcome) = plan.status {
+        let outcome = match trouble {
+            Some(trouble) => stalled(outcome, &trouble),
+            None => outcome,
+        };
         let (before, wanted) = statuses(&seen.package, outcome, Timestamp::now());
         let target = package_target(key);
         match status::apply(
@@ -69,14 +111,45 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
     for note in &plan.notes {
         cx.tell_package(key, &seen.package, note);
     }
-    cx.next(plan.next)
+    match failed {
+        true => Next::Backoff,
+        false => cx.next(plan.next),
+    }
+}
+
+/// The name belongs to a revision that is not this package's.
+fn is_taken(cx: &Context, key: &Key, seen: &Seen, name: &str) -> bool {
+    let ours = seen
+        .revisions
+        .iter()
+        .any(|r| r.metadata.name.as_deref() == Some(name));
+    !ours && cx.caches.revision(&Key::new(key.kind, name)).is_some()
+}
+
+/// The status when what was decided could not be written.
+fn stalled(mut outcome: Outcome, trouble: &str) -> Outcome {
+    let replaced = [
+        ConditionType::Ready,
+        ConditionType::Reconciling,
+        ConditionType::Stalled,
+    ];
+    outcome.conditions.retain(|c| !replaced.contains(&c.type_));
+    for (type_, is) in [
+        (ConditionType::Ready, Status::False),
+        (ConditionType::Stalled, Status::True),
+    ] {
+        outcome
+            .conditions
+            .push(Cond::new(type_, is, Reason::ObjectRefused).message(trouble));
+    }
+    outcome
 }
 
 fn statuses(package: &Package, outcome: Outcome, now: Timestamp) -> (PackageStatus, PackageStatus) {
     let mut before = package.status.clone().unwrap_or_default();
     let generation = package.metadata.generation;
     let wanted = PackageStatus {
-        observed_generation: generation,
+        observed_generation: observed(&outcome.conditions, before.observed_generation, generation),
         conditions: status::sorted(timed(&outcome.conditions, &before.conditions, generation, now)),
         current_revision: outcome.current_revision,
         current_identifier: outcome.current_identifier,
@@ -87,7 +160,8 @@ fn statuses(package: &Package, outcome: Outcome, now: Timestamp) -> (PackageStat
         serving_revision: outcome.serving_revision,
         released_objects: outcome.released_objects,
     };
-    before.conditions = status::sorted(before.conditions);
+    // Conditions of others stay, and are no difference.
+    before.conditions = status::sorted(status::owned(&before.conditions, &OWNED));
     (before, wanted)
 }
 

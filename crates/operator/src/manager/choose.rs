@@ -43,7 +43,8 @@ pub(super) fn choose_active<'a>(seen: &'a Seen, wanted: Option<View<'a>>, manual
             .filter(|r| r.name() != refused.name() && !r.is_deleting() && r.has_served())
             .collect();
         before.sort_by_key(|r| (Some(r.name()) == serving, r.number()));
-        let own_trouble = serving == Some(refused.name());
+        // Without a record, one that has served counts as the one that does.
+        let own_trouble = serving.map_or(refused.has_served(), |serving| serving == refused.name());
         if let Some(back) = before.pop().filter(|_| !own_trouble) {
             let returned = Some((refused.name().to_owned(), back.name().to_owned()));
             return Choice {

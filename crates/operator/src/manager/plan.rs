@@ -166,10 +166,10 @@ pub fn plan(seen: &Seen, now: Timestamp) -> Plan {
         Known::Nothing(trouble) => (None, Some(trouble)),
         Known::Pending => (None, None),
     };
-    Plan {
-        ask,
-        ..act_on(seen, digest, trouble)
-    }
+    let plan = act_on(seen, digest, trouble);
+    // The answer brings the package back.
+    let next = if ask.is_some() { Next::Await } else { plan.next };
+    Plan { ask, next, ..plan }
 }
 
 /// The revision that stands for `digest` and the package's runtime config, if there is one.
@@ -238,7 +238,7 @@ fn act_on(seen: &Seen, digest: Option<Digest>, trouble: Option<Trouble>) -> Plan
             seen.package.spec.runtime_config(seen.kind).as_ref(),
         );
         let spec = RevisionSpec {
-            revision: highest + 1,
+            revision: highest.saturating_add(1),
             ..wanted_spec(seen)
         };
         steps.push(Step::Create {
@@ -277,7 +277,7 @@ fn act_on(seen: &Seen, digest: Option<Digest>, trouble: Option<Trouble>) -> Plan
             activate && (choice.renumber || !revision.is_active()) && revision.number() < highest;
         let reused = is_wanted && revision.number() < highest && !manual;
         let number = if needs_number || reused {
-            next_number += 1;
+            next_number = next_number.saturating_add(1);
             next_number
         } else {
             revision.number()
@@ -345,7 +345,7 @@ fn act_on(seen: &Seen, digest: Option<Digest>, trouble: Option<Trouble>) -> Plan
     let wanted = Wanted {
         view: wanted,
         digest: digest.is_some(),
-        trouble,
+        trouble: trouble.map(|trouble| status::steady(seen, trouble)),
         manual,
     };
     let outcome = status::outcome(seen, &wanted, choice.active);

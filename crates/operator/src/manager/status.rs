@@ -2,7 +2,7 @@
 
 use api::condition::{Condition, ConditionType, Reason, Status};
 
-use super::check::Trouble;
+use super::check::{PullPolicy, Trouble};
 use super::plan::{Note, Outcome, Seen};
 use super::view::View;
 use crate::conditions::Cond;
@@ -86,6 +86,7 @@ pub(crate) fn stage<'a>(wanted: &'a Wanted<'_>) -> Stage<'a> {
         None => Stage::Checking("the content is being fetched and checked"),
         Some(c) if c.is_true() && wanted.manual => Stage::Awaiting,
         Some(c) if c.is_true() => Stage::Checking("checked; it becomes active next"),
+        Some(c) if c.has_reason(Reason::Waiting) => Stage::Checking(text(Some(c))),
         Some(c) if c.status() == Status::Unknown => Stage::Checking(text(Some(c))),
         Some(c) => fetch(c).unwrap_or_else(|| Stage::Refused(text(Some(c)))),
     }
@@ -167,7 +168,7 @@ pub(crate) fn paused(seen: &Seen) -> Outcome {
     let mut conditions: Vec<Cond> = status
         .conditions
         .iter()
-        .filter_map(Cond::read)
+        .filter_map(Cond::carried)
         .filter(|c| c.type_ != ConditionType::Synced)
         .collect();
     conditions.push(Cond::new(ConditionType::Synced, Status::False, Reason::ReconcilePaused).message(PAUSED));
@@ -311,8 +312,7 @@ pub(crate) fn outcome(seen: &Seen, wanted: &Wanted<'_>, active: Option<&str>) ->
         };
         conditions.push(Cond::new(type_, Status::True, reason).message(message));
     }
-    let generation = seen.package.metadata.generation;
-    conditions.push(up_to_date(&before.conditions, generation, stale));
+    conditions.extend(up_to_date(seen, wanted));
 
     // The name is published as soon as the revision exists (design §3.1.1); while nothing is known the old one stays.
     let resolved = wanted.trouble.is_none() && wanted.digest;
@@ -354,23 +354,36 @@ pub(crate) fn outcome(seen: &Seen, wanted: &Wanted<'_>, active: Option<&str>) ->
     }
 }
 
-/// Whether the last question was answered. While it is not, the first trouble of its kind stays in the message: a text
-/// that changes with every try would be a write with every try. Another spec is another question.
-fn up_to_date(before: &[Condition], generation: Option<i64>, trouble: Option<&Trouble>) -> Cond {
-    let Some(trouble) = trouble else {
-        return Cond::new(ConditionType::UpToDate, Status::True, Reason::Checked);
-    };
-    let same = before
-        .iter()
-        .find(|c| {
-            c.type_ == ConditionType::UpToDate.as_str()
-                && c.status() == Status::Unknown
-                && c.has_reason(trouble.reason)
-                && c.observed_generation == generation
-        })
-        .and_then(|c| c.message.clone());
-    Cond::new(ConditionType::UpToDate, Status::Unknown, trouble.reason)
-        .message(same.unwrap_or_else(|| trouble.message.clone()))
+/// Whether the last question was answered; nothing while the first one is being asked.
+fn up_to_date(seen: &Seen, wanted: &Wanted<'_>) -> Option<Cond> {
+    let pinned = seen
+        .image
+        .as_ref()
+        .is_ok_and(|image| image.reference.digest().is_some());
+    let asks = !pinned && seen.package.spec.pull_policy() != PullPolicy::Never;
+    let up_to_date = |status, reason| Cond::new(ConditionType::UpToDate, status, reason);
+    match &wanted.trouble {
+        Some(trouble) => Some(up_to_date(Status::Unknown, trouble.reason).message(trouble.message.clone())),
+        None if !wanted.digest => None,
+        None if asks => Some(up_to_date(Status::True, Reason::Checked)),
+        None => Some(up_to_date(Status::True, Reason::NotChecked)),
+    }
+}
+
+/// Trouble in the words in which it was told first: a text that changes with every try would be a write with every try.
+/// Another spec is another question.
+pub(crate) fn steady(seen: &Seen, trouble: Trouble) -> Trouble {
+    let conditions = seen.package.status.iter().flat_map(|s| &s.conditions);
+    let told = conditions.into_iter().find(|c| {
+        c.type_ == ConditionType::UpToDate.as_str()
+            && c.status() == Status::Unknown
+            && c.has_reason(trouble.reason)
+            && c.observed_generation == seen.package.metadata.generation
+    });
+    match told.and_then(|c| c.message.clone()) {
+        Some(message) => Trouble { message, ..trouble },
+        None => trouble,
+    }
 }
 
 /// Events, at the moment something becomes different.

@@ -3,29 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::condition::ConditionType;
 use api::pkg::{AppliedReason, Revision, RevisionStatus};
 use jiff::Timestamp;
 use kit::queue::Next;
 use serde_json::json;
 
-use super::plan::{Outcome, Plan, Seen, WorkStep};
+use super::plan::{Note, OWNED, Outcome, Plan, Seen, WorkStep};
 use super::task;
-use crate::conditions::timed;
+use crate::conditions::{observed, timed};
 use crate::context::{Context, revision_target};
 use crate::key::Key;
 use crate::status;
-
-/// Conditions that this controller owns.
-const OWNED: [ConditionType; 7] = [
-    ConditionType::RevisionHealthy,
-    ConditionType::Preflighted,
-    ConditionType::Established,
-    ConditionType::Ready,
-    ConditionType::Reconciling,
-    ConditionType::Stalled,
-    ConditionType::Synced,
-];
 
 pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -> Next {
     let uid = seen.revision.metadata.uid.clone().unwrap_or_default();
@@ -39,11 +27,21 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
             }
         }
     }
+    let mut failed = false;
     if let Some((labels, annotations)) = plan.metadata
         && let Err(error) = metadata(cx, key, &uid, labels, annotations).await
     {
         tracing::warn!(%error, "labels and annotations of the package's metadata were not written");
-        return Next::Backoff;
+        failed = true;
+        if !error.is_transient() {
+            let message = format!("cannot update package revision object metadata: {error}");
+            let note = Note {
+                warning: true,
+                reason: "SyncPackage",
+                message,
+            };
+            cx.tell_revision(key, &seen.revision, &note);
+        }
     }
     if let Some(outcome) = plan.status {
         let target = revision_target(key);
@@ -68,7 +66,10 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
     for note in &plan.notes {
         cx.tell_revision(key, &seen.revision, note);
     }
-    cx.next(plan.next)
+    match failed {
+        true => Next::Backoff,
+        false => cx.next(plan.next),
+    }
 }
 
 /// The part of the status that is ours, as it is and as it should be.
@@ -93,7 +94,7 @@ fn statuses(revision: &Revision, outcome: Outcome, now: Timestamp) -> (RevisionS
     };
     let generation = revision.metadata.generation;
     let wanted = RevisionStatus {
-        observed_generation: generation,
+        observed_generation: observed(&outcome.conditions, all.observed_generation, generation),
         conditions: status::sorted(timed(&outcome.conditions, &all.conditions, generation, now)),
         object_refs: outcome.object_refs,
         applied_image_config_refs: outcome.applied_image_config_refs,

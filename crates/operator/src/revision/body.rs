@@ -1,8 +1,10 @@
 //! What is sent to the API server for one object: its complete body when it is created, a JSON patch that makes content
 //! equal and touches only our keys in metadata when it exists (design §3.1.4). Pure.
 
+use std::collections::BTreeMap;
+
 use kit::meta::{Meta, Owner};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::diff::Item;
 use super::ownership;
@@ -28,6 +30,9 @@ pub(super) fn create(mut object: Value, item: &Item, owners: &[Owner]) -> Value 
             metadata.remove("labels");
         }
         metadata["annotations"][api::annotation::CONTENT] = json!(item.hash);
+        if let Some(keys) = keys(item) {
+            metadata["annotations"][api::annotation::KEYS] = json!(keys);
+        }
         metadata.insert("ownerReferences".into(), ownership::to_json(owners));
     }
     object
@@ -53,6 +58,8 @@ pub(super) fn replace(object: &Value, item: &Item, owners: &[Owner], live: &Meta
     let labels = merged(content("labels"), &item.labels);
     let mut annotations = merged(content("annotations"), &item.annotations);
     annotations.insert(api::annotation::CONTENT.to_owned(), json!(item.hash));
+    annotations.extend(keys(item).map(|keys| (api::annotation::KEYS.to_owned(), json!(keys))));
+    let gone = stale(live, &labels, &annotations);
     for (field, wanted, have) in [
         ("labels", labels, &live.labels),
         ("annotations", annotations, &live.annotations),
@@ -68,7 +75,41 @@ pub(super) fn replace(object: &Value, item: &Item, owners: &[Owner], live: &Meta
             }
         }
     }
+    ops.extend(gone.iter().map(|path| json!({"op": "remove", "path": path})));
     Value::Array(ops)
+}
+
+/// The keys that we set, for [`api::annotation::KEYS`]; nothing where we set none.
+fn keys(item: &Item) -> Option<String> {
+    let keys = |map: &BTreeMap<String, String>| map.keys().cloned().collect::<Vec<_>>();
+    let set = json!({"labels": keys(&item.labels), "annotations": keys(&item.annotations)});
+    (!item.labels.is_empty() || !item.annotations.is_empty()).then(|| set.to_string())
+}
+
+/// Pointers to labels and annotations that we set once and that are not wanted any more.
+fn stale(live: &Meta, labels: &Map<String, Value>, annotations: &Map<String, Value>) -> Vec<String> {
+    let text = live.annotations.get(api::annotation::KEYS);
+    let Some(set) = text.and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
+        return vec![];
+    };
+    let mut gone = vec![];
+    for (field, wanted, have) in [
+        ("labels", labels, &live.labels),
+        ("annotations", annotations, &live.annotations),
+    ] {
+        let keys = set
+            .get(field)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        let left = keys.filter(|key| have.contains_key(*key) && !wanted.contains_key(*key));
+        gone.extend(left.map(|key| pointer(&["metadata", field, key])));
+    }
+    if !annotations.contains_key(api::annotation::KEYS) {
+        gone.push(pointer(&["metadata", "annotations", api::annotation::KEYS]));
+    }
+    gone
 }
 
 /// A JSON patch of nothing but the owners.
@@ -103,9 +144,9 @@ fn pointer(path: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
+
+    const KEYS: &str = r#"{"annotations":[],"labels":["team"]}"#;
 
     fn item() -> Item {
         Item {
@@ -137,7 +178,7 @@ mod tests {
         );
         assert_eq!(
             body["metadata"]["annotations"],
-            json!({"a/b": "c", "gantry.dev/content": "1-h"})
+            json!({"a/b": "c", "gantry.dev/content": "1-h", "gantry.dev/keys": KEYS})
         );
         assert_eq!(body["spec"], object()["spec"]);
     }
@@ -171,7 +212,42 @@ mod tests {
                 "/spec",
                 "/metadata/labels/team",
                 "/metadata/annotations/gantry.dev~1content",
+                "/metadata/annotations/gantry.dev~1keys",
             ]
+        );
+    }
+
+    #[test]
+    fn keys_that_are_not_wanted_any_more_are_taken_away() {
+        let live = Meta {
+            labels: [("team", "a"), ("cost", "b"), ("theirs", "c")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into(),
+            annotations: [(
+                api::annotation::KEYS.to_owned(),
+                r#"{"labels":["team","cost","gone"],"annotations":[]}"#.to_owned(),
+            )]
+            .into(),
+            ..Meta::default()
+        };
+        let removed = |item: &Item| -> Vec<String> {
+            let patch = replace(&object(), item, &[], &live);
+            let ops = patch.as_array().unwrap().iter().filter(|op| op["op"] == "remove");
+            ops.filter_map(|op| op["path"].as_str().map(str::to_owned))
+                .collect()
+        };
+        assert_eq!(
+            removed(&item()),
+            ["/metadata/labels/cost"],
+            "not what is wanted, nor what others set"
+        );
+        let none = Item {
+            labels: BTreeMap::new(),
+            ..item()
+        };
+        assert_eq!(
+            removed(&none),
+            ["/metadata/labels/cost", "/metadata/annotations/gantry.dev~1keys"]
         );
     }
 
@@ -189,7 +265,7 @@ mod tests {
         assert_eq!(made("/metadata/labels").unwrap()["value"], json!({"team": "a"}));
         assert_eq!(
             made("/metadata/annotations").unwrap()["value"],
-            json!({"a/b": "c", "gantry.dev/content": "1-h"})
+            json!({"a/b": "c", "gantry.dev/content": "1-h", "gantry.dev/keys": KEYS})
         );
     }
 }

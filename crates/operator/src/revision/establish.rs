@@ -9,9 +9,9 @@ use kit::meta::Meta;
 use kit::read;
 use tokio::time::Instant;
 
-use super::diff::{Item, Written};
+use super::diff::{self, Item, Todo, Written};
 use super::job::{Failure, Job};
-use super::ownership::{Claim, Owner};
+use super::ownership::Claim;
 use super::plan::Ending;
 use super::served::{Served, served};
 use super::{body, preflight};
@@ -40,105 +40,91 @@ pub(crate) const CACHE_LAG: Duration = Duration::from_secs(10);
 /// What came of it.
 pub(crate) struct Established {
     pub ending: Ending,
-    pub written: Option<BTreeMap<(usize, String), Written>>,
-    pub wrote: bool,
-}
-
-impl Established {
-    fn unfinished(ending: Ending, wrote: bool) -> Self {
-        Self {
-            ending,
-            written: None,
-            wrote,
-        }
-    }
+    /// The objects in place, as this package's revisions wrote them: all, or as many as there are by now.
+    pub written: BTreeMap<(usize, String), Written>,
+    /// The objects whose content this task wrote.
+    pub wrote: BTreeSet<(usize, String)>,
+    /// The store lost the content; it has to be loaded again.
+    pub lost: bool,
 }
 
 /// Runs until all objects are in place, or something keeps one from it.
 pub(crate) async fn establish(job: &Job) -> Established {
+    let ended = work(job).await;
+    let (ending, lost) = match ended {
+        Ok(()) => (Ending::Done, false),
+        Err(End::Told(ending)) => (ending, false),
+        Err(End::Lost(what)) => (
+            Ending::Waiting(vec![format!("the store lost the content of {what}")]),
+            true,
+        ),
+    };
+    Established {
+        ending,
+        written: job.records_of_items(),
+        wrote: job.wrote().keys().cloned().collect(),
+        lost,
+    }
+}
+
+/// Why the work ended early.
+enum End {
+    Told(Ending),
+    Lost(String),
+}
+
+async fn work(job: &Job) -> Result<(), End> {
     let refused = preflight::unrunnable(job);
     if !refused.is_empty() {
-        return Established::unfinished(Ending::Refused(refused), false);
+        return Err(End::Told(Ending::Refused(refused)));
     }
     let known = known_established(job);
-    let mut wrote = false;
-    let mut settled = false;
-    let mut waiting = vec![];
     for _ in 0..ROUNDS {
         let survey = job.survey();
         if !survey.refused.is_empty() {
-            return Established::unfinished(Ending::Refused(survey.refused), wrote);
+            return Err(End::Told(Ending::Refused(survey.refused)));
         }
-        waiting = survey.terminating.clone();
-        let changes = !survey.create.is_empty() || !survey.own.is_empty() || !survey.replace.is_empty();
-        wrote |= changes;
         let total = job.items.len();
         let left = survey.create.len() + survey.own.len() + survey.replace.len();
         let shown = Shown::new(total - left.min(total));
 
         // All creations first: only if they succeeded is anything taken from those who serve (design §3.1.4).
         let mut failures = create(job, survey.create, &shown).await;
-        let created = failures.is_empty();
-        if created {
-            failures.extend(take(job, survey.own, survey.replace, &shown).await);
+        if failures.is_empty() {
+            let places = survey
+                .own
+                .into_iter()
+                .chain(survey.replace)
+                .map(|(place, _)| place);
+            failures.extend(take(job, places.collect(), &shown).await);
         }
-        match verdict(failures) {
-            Verdict::Fine => {}
-            Verdict::Again => {
-                tokio::time::sleep(ROUND_PAUSE).await;
-                continue;
-            }
-            Verdict::End(ending) => return Established::unfinished(ending, wrote),
+        if failures.is_empty() {
+            failures.extend(release(job).await);
         }
-        match verdict(release(job).await) {
-            Verdict::Fine => {}
-            Verdict::Again => {
-                tokio::time::sleep(ROUND_PAUSE).await;
-                continue;
-            }
-            Verdict::End(ending) => return Established::unfinished(ending, wrote),
+        if again(failures)? {
+            tokio::time::sleep(ROUND_PAUSE).await;
+            continue;
         }
         // What is not there yet for another reason is said first.
-        if !waiting.is_empty() {
-            settled = true;
-            break;
+        if !survey.terminating.is_empty() {
+            return Err(End::Told(Ending::Waiting(survey.terminating)));
         }
         match served(job, &known).await {
-            Served::All => settled = true,
+            Served::All => {}
             Served::Gone => {
-                wrote = true;
                 tokio::time::sleep(ROUND_PAUSE).await;
                 continue;
             }
-            Served::Ended(ending) => return Established::unfinished(ending, wrote),
+            Served::Ended(ending) => return Err(End::Told(ending)),
         }
-        break;
+        caught_up(job).await;
+        // Somebody may have changed an object since it was looked at.
+        if job.survey().is_empty() {
+            return Ok(());
+        }
     }
-    if !settled {
-        let again = "somebody else keeps changing objects of this package; it is tried again".to_owned();
-        return Established::unfinished(Ending::Waiting(vec![again]), wrote);
-    }
-    if !waiting.is_empty() {
-        return Established::unfinished(Ending::Waiting(waiting), wrote);
-    }
-    caught_up(job).await;
-    let written = job
-        .items
-        .iter()
-        .filter_map(|item| {
-            let live = job.live(item)?;
-            let written = Written {
-                uid: live.uid.clone(),
-                generation: live.generation,
-            };
-            Some(((item.kind, item.name.clone()), written))
-        })
-        .collect();
-    Established {
-        ending: Ending::Done,
-        written: Some(written),
-        wrote,
-    }
+    let again = "somebody else keeps changing objects of this package; it is tried again".to_owned();
+    Err(End::Told(Ending::Waiting(vec![again])))
 }
 
 /// Progress that is shown now and then.
@@ -176,33 +162,33 @@ impl Shown {
     }
 }
 
-enum Verdict {
-    Fine,
-    Again,
-    End(Ending),
-}
-
-fn verdict(failures: Vec<Failure>) -> Verdict {
+/// Whether to look again after failures; what looking again doesn't mend ends the work.
+fn again(failures: Vec<Failure>) -> Result<bool, End> {
     if failures.is_empty() {
-        return Verdict::Fine;
+        return Ok(false);
     }
     if failures.contains(&Failure::Stopped) {
-        return Verdict::End(Ending::Waiting(vec!["the work was stopped".to_owned()]));
+        return Err(End::Told(Ending::Waiting(vec![
+            "the work was stopped".to_owned(),
+        ])));
     }
     let (mut refused, mut waiting) = (vec![], vec![]);
+    let mut lost = None;
     for failure in failures {
         match failure {
             Failure::Refused(text) => refused.push(text),
             Failure::Waiting(text) => waiting.push(text),
+            Failure::Lost(text) => lost = Some(text),
             Failure::Redo | Failure::Stopped => {}
         }
     }
     refused.sort();
     waiting.sort();
-    match (refused.is_empty(), waiting.is_empty()) {
-        (false, _) => Verdict::End(Ending::Refused(refused)),
-        (true, false) => Verdict::End(Ending::Waiting(waiting)),
-        (true, true) => Verdict::Again,
+    match (refused.is_empty(), lost, waiting.is_empty()) {
+        (false, ..) => Err(End::Told(Ending::Refused(refused))),
+        (true, Some(what), _) => Err(End::Lost(what)),
+        (true, None, false) => Err(End::Told(Ending::Waiting(waiting))),
+        (true, None, true) => Ok(true),
     }
 }
 
@@ -229,7 +215,7 @@ async fn create(job: &Job, places: Vec<usize>, shown: &Shown) -> Vec<Failure> {
                     async move { writer.create(api::FIELD_MANAGER_REVISION, &target, body).await }
                 })
                 .await?;
-            job.note(item, made);
+            job.record(item, made);
             // A CRD counts when it is served.
             match item.kind {
                 kinds::CRD => shown.look(job),
@@ -241,33 +227,22 @@ async fn create(job: &Job, places: Vec<usize>, shown: &Shown) -> Vec<Failure> {
     .await
 }
 
-async fn take(
-    job: &Job,
-    own: Vec<(usize, Vec<Owner>)>,
-    replace: Vec<(usize, Vec<Owner>)>,
-    shown: &Shown,
-) -> Vec<Failure> {
-    let places = own
-        .into_iter()
-        .map(|(p, _)| (p, false))
-        .chain(replace.into_iter().map(|(p, _)| (p, true)));
-    let parties = &job.parties();
-    job.each(places.collect(), |(place, content)| async move {
+async fn take(job: &Job, places: Vec<usize>, shown: &Shown) -> Vec<Failure> {
+    let (parties, records) = (&job.parties(), &job.records());
+    job.each(places, |place| async move {
         let Some(item) = job.items.get(place) else {
             return Ok(());
         };
         let (Some(target), Some(live)) = (job.target(item), job.live(item)) else {
             return Err(Failure::Redo);
         };
-        // Owners and resource version are of one and the same state of the object.
-        let owners = match parties.claim(Some(&live)) {
-            Claim::Held => live.owner_references.clone(),
-            Claim::Take(owners) => owners,
-            Claim::Absent | Claim::Refused(_) => return Err(Failure::Redo),
-        };
-        let patch = match content {
-            true => body::replace(&job.body(item)?, item, &owners, &live),
-            false => body::own(&owners, &live),
+        // Judged again: what is written, its owners and its resource version are of one and the same state.
+        let record = records.get(&(item.kind, item.name.clone()));
+        let (patch, content) = match diff::todo(item, Some(&live), record, parties) {
+            Todo::Nothing => return Ok(()),
+            Todo::Own(owners) => (body::own(&owners, &live), false),
+            Todo::Replace(owners) => (body::replace(&job.body(item)?, item, &owners, &live), true),
+            Todo::Create | Todo::Refused(_) => return Err(Failure::Redo),
         };
         let patch = kit::write::Payload::from(patch);
         let taken = job
@@ -282,8 +257,10 @@ async fn take(
             .await;
         match taken {
             Ok(meta) => {
-                // The generation was ours before if only owners changed; the answer says so.
-                job.note(item, meta);
+                match content {
+                    true => job.record(item, meta),
+                    false => job.note(item, meta),
+                }
                 shown.step(job);
                 Ok(())
             }

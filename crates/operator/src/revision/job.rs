@@ -1,6 +1,7 @@
 //! What every task on a revision needs: who it works for, and how it writes.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use crate::kinds;
 pub(crate) const REQUESTS_PER_PACKAGE: usize = 4;
 /// Tries of one write that the API server had no time for, before the task is given up and started again later.
 pub(crate) const WRITE_TRIES: u32 = 5;
+/// After so many such answers in a row the task is given up and started again later.
+pub(crate) const REFUSED_IN_A_ROW: u32 = 20;
 /// First pause between such tries, doubled each time.
 pub(crate) const WRITE_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause that the API server may ask for before the task is given up and started again later.
@@ -42,8 +45,12 @@ pub(crate) struct Job {
     pub content: Option<Arc<Content>>,
     pub items: Arc<Vec<Item>>,
     pub webhooks: Option<WebhookService>,
-    /// What this task wrote, which the caches may not show yet.
+    /// Objects as the API server answered last, which the caches may not show yet.
     pub fresh: Mutex<BTreeMap<(usize, String), Arc<Meta>>>,
+    /// What this task's own writes of content made of objects.
+    pub wrote: Mutex<BTreeMap<(usize, String), Written>>,
+    /// Writes in a row for which the API server had no time.
+    pub refused_in_a_row: AtomicU32,
 }
 
 /// Why one write didn't happen.
@@ -55,6 +62,8 @@ pub(crate) enum Failure {
     Refused(String),
     /// It may work later.
     Waiting(String),
+    /// The store lost the object's content.
+    Lost(String),
     /// This process may not write any more, or the task was stopped.
     Stopped,
 }
@@ -84,7 +93,14 @@ impl Job {
         let cached = self.cx.caches.object(item.kind, &item.name);
         let fresh = self.fresh().get(&(item.kind, item.name.clone())).cloned();
         match (cached, fresh) {
-            (Some(cached), Some(fresh)) => Some(if is_newer(&cached, &fresh) { cached } else { fresh }),
+            (Some(cached), Some(fresh))
+                if is_newer(&cached, &fresh) || cached.resource_version == fresh.resource_version =>
+            {
+                // The cache has caught up; from now on it is right, also when it shows nothing.
+                self.unnote(item);
+                Some(cached)
+            }
+            (Some(_), Some(fresh)) => Some(fresh),
             (cached, fresh) => cached.or(fresh),
         }
     }
@@ -111,10 +127,34 @@ impl Job {
         }
     }
 
-    /// Remembers what the API server answered.
+    /// Remembers an object as the API server answered it.
     pub(crate) fn note(&self, item: &Item, meta: Meta) {
         self.fresh()
             .insert((item.kind, item.name.clone()), Arc::new(meta));
+    }
+
+    /// Remembers the answer to our own write of an object's content: from now on this generation is ours. What others
+    /// write has another, also while this task runs.
+    pub(crate) fn record(&self, item: &Item, meta: Meta) {
+        let written = Written {
+            uid: meta.uid.clone(),
+            generation: meta.generation,
+        };
+        self.wrote().insert((item.kind, item.name.clone()), written);
+        self.note(item, meta);
+    }
+
+    pub(crate) fn wrote(&self) -> std::sync::MutexGuard<'_, BTreeMap<(usize, String), Written>> {
+        self.wrote.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records of this revision's objects only.
+    pub(crate) fn records_of_items(&self) -> BTreeMap<(usize, String), Written> {
+        let mut records = self.records();
+        let items = self.items.iter().map(|item| (item.kind, item.name.clone()));
+        items
+            .filter_map(|key| records.remove(&key).map(|record| (key, record)))
+            .collect()
     }
 
     /// Forgets it: somebody else wrote since.
@@ -130,16 +170,7 @@ impl Job {
             siblings.iter().chain([&self.revision]).map(AsRef::as_ref),
             latest.as_deref(),
         );
-        let fresh = self.fresh();
-        records.extend(fresh.iter().map(|(key, meta)| {
-            (
-                key.clone(),
-                Written {
-                    uid: meta.uid.clone(),
-                    generation: meta.generation,
-                },
-            )
-        }));
+        records.extend(self.wrote().clone());
         records
     }
 
@@ -161,8 +192,7 @@ impl Job {
 
     /// The content of one object, with webhooks wired.
     pub(crate) fn body(&self, item: &Item) -> Result<serde_json::Value, Failure> {
-        let lost =
-            |error: String| Failure::Waiting(format!("the store lost {}: {error}", survey::named(item)));
+        let lost = |error: String| Failure::Lost(format!("{}: {error}", survey::named(item)));
         let content = self
             .content
             .as_ref()
@@ -191,12 +221,23 @@ impl Job {
             let error = {
                 let _permit = self.cx.requests.acquire().await;
                 match write(writer.clone()).await {
-                    Ok(meta) => return Ok(meta),
+                    Ok(meta) => {
+                        self.refused_in_a_row.store(0, Ordering::Relaxed);
+                        return Ok(meta);
+                    }
                     Err(error) => error,
                 }
             };
             let failure = failure(item, &error);
-            if !matches!(failure, Failure::Waiting(_)) || attempt >= WRITE_TRIES {
+            // An API server in trouble is left alone soon, and the trouble is told.
+            let in_a_row = match failure {
+                Failure::Waiting(_) => self.refused_in_a_row.fetch_add(1, Ordering::Relaxed),
+                _ => 0,
+            };
+            if !matches!(failure, Failure::Waiting(_))
+                || attempt >= WRITE_TRIES
+                || in_a_row >= REFUSED_IN_A_ROW
+            {
                 return Err(failure);
             }
             let wait = error.retry_after().unwrap_or(pause);

@@ -13,7 +13,7 @@ mod preflight;
 mod served;
 mod status;
 pub mod survey;
-mod task;
+pub(crate) mod task;
 pub mod work;
 
 use std::sync::Arc;

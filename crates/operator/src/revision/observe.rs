@@ -5,9 +5,11 @@ use std::sync::Arc;
 use api::pkg::{Package, PackageKind, Revision};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::diff::Item;
 use super::ownership::{Living, Parties, Party};
 use super::plan::Seen;
 use super::survey;
+use super::work::Difference;
 use crate::context::{Context, uid_key};
 use crate::images;
 use crate::key::Key;
@@ -37,15 +39,14 @@ pub(crate) fn observe(cx: &Context, key: &Key) -> Option<Seen> {
         .objects
         .iter()
         .any(|live| live.any(&uid, |meta| meta.controller().is_some_and(|c| c.uid == uid)));
-    let active = revision.spec.desired_state == "Active";
-    let differs = active
-        && package
-            .as_ref()
-            .is_some_and(|p| differs(cx, key.kind, &revision, p, &siblings));
+    let difference = match &package {
+        Some(package) => difference(cx, key.kind, &revision, package, &siblings),
+        None => Difference::default(),
+    };
     let spec = &revision.spec;
     let image = images::effective(cx, &spec.image, spec.package_pull_secrets.as_deref()).ok();
     let image = image.map(|image| (image.reference.to_string(), image.applied));
-    let work = cx.works.view(&uid, differs);
+    let work = cx.works.view(&uid, difference);
     Some(Seen {
         revision,
         package,
@@ -98,14 +99,14 @@ pub(crate) fn siblings(
     all
 }
 
-/// Live objects are not what this active revision says, as far as its content is loaded and nothing runs.
-fn differs(
+/// How live objects are, as far as the revision's content is loaded and nothing runs.
+fn difference(
     cx: &Context,
     kind: PackageKind,
     revision: &Arc<Revision>,
     package: &Package,
     siblings: &[Arc<Revision>],
-) -> bool {
+) -> Difference {
     let uid = revision.metadata.uid.as_deref().unwrap_or_default();
     let loaded = cx.works.with(uid, |work| match work.is_running() {
         true => None,
@@ -115,18 +116,43 @@ fn differs(
             .map(|(_, items)| (items, work.written.clone())),
     });
     let Some((items, written)) = loaded else {
-        return false;
+        return Difference::default();
     };
     let parties = parties(cx, kind, revision, package, siblings);
     let records = survey::records(
         siblings.iter().chain([revision]).map(AsRef::as_ref),
         written.as_deref(),
     );
-    !survey::survey(
+    let survey = survey::survey(
         &items,
         |item| cx.caches.object(item.kind, &item.name),
         &records,
         &parties,
-    )
-    .is_empty()
+    );
+    if revision.spec.desired_state != "Active" {
+        // To a candidate it matters whether it could still have everything.
+        let refused = !survey.refused.is_empty() || !survey.terminating.is_empty();
+        return Difference {
+            differs: refused,
+            missing: false,
+        };
+    }
+    Difference {
+        differs: !survey.is_empty() || leaves_something(cx, &items, siblings),
+        missing: !survey.create.is_empty() || !survey.terminating.is_empty(),
+    }
+}
+
+/// An inactive sibling controls an object that the active revision doesn't carry.
+fn leaves_something(cx: &Context, items: &[Item], siblings: &[Arc<Revision>]) -> bool {
+    let inactive = siblings.iter().filter(|s| s.spec.desired_state != "Active");
+    let uids: Vec<&str> = inactive.filter_map(|s| s.metadata.uid.as_deref()).collect();
+    let carried = |kind: usize, name: &str| items.iter().any(|item| item.kind == kind && item.name == name);
+    cx.caches.objects.iter().enumerate().any(|(kind, live)| {
+        uids.iter().any(|uid| {
+            live.any(uid, |meta| {
+                meta.controller().is_some_and(|c| c.uid == *uid) && !carried(kind, &meta.name)
+            })
+        })
+    })
 }

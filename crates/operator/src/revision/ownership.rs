@@ -107,12 +107,18 @@ impl Parties {
             && !(self.living.0)(&owner.uid)
     }
 
+    /// A controller that is gone goes from the list too. Owners that are gone and control nothing are left to the garbage
+    /// collector, which drops them anyway: each would be a write.
+    fn displaced(&self, owner: &Owner) -> bool {
+        owner.controller && self.is_gone(owner)
+    }
+
     /// The owners after a take-over: the revision controls, its package owns without control, siblings stay owners
     /// without control, what is gone is dropped, and those of others stay as they are.
     fn owners(&self, before: &[Owner]) -> Vec<Owner> {
         let mut owners: Vec<Owner> = before
             .iter()
-            .filter(|o| !self.is_gone(o) && o.uid != self.package.uid && o.uid != self.revision.uid)
+            .filter(|o| !self.displaced(o) && o.uid != self.package.uid && o.uid != self.revision.uid)
             .cloned()
             .map(|mut o| {
                 o.controller &= !self.siblings.contains(&o.uid);
@@ -123,7 +129,7 @@ impl Parties {
         let place = |uid: &str| {
             before
                 .iter()
-                .filter(|o| !self.is_gone(o))
+                .filter(|o| !self.displaced(o))
                 .position(|o| o.uid == uid)
         };
         let mut ours = [
@@ -264,7 +270,16 @@ mod tests {
                     own("p-gone", "ProviderRevision", false),
                     pkg(),
                 ],
-                Claim::Take(vec![pkg(), rev("new", true)]),
+                Claim::Take(vec![
+                    own("p-gone", "ProviderRevision", false),
+                    pkg(),
+                    rev("new", true),
+                ]),
+            ),
+            (
+                "an owner that is gone",
+                vec![rev("deleted", false), rev("new", true), pkg()],
+                Claim::Held,
             ),
             (
                 "foreign revision's",

@@ -16,6 +16,17 @@ pub const NAMED_REFUSALS: usize = 10;
 /// Lint warnings kept in a revision's status.
 pub const MAX_WARNINGS: usize = 20;
 
+/// Conditions that this controller owns.
+pub const OWNED: [ConditionType; 7] = [
+    ConditionType::RevisionHealthy,
+    ConditionType::Preflighted,
+    ConditionType::Established,
+    ConditionType::Ready,
+    ConditionType::Reconciling,
+    ConditionType::Stalled,
+    ConditionType::Synced,
+];
+
 /// What can be done for a revision, one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Task {
@@ -75,8 +86,10 @@ pub struct WorkView {
     pub ended: Option<(Aim, Ending, Option<Timestamp>)>,
     /// The content, once loaded.
     pub content: Option<Arc<ContentFacts>>,
-    /// Live objects differ from what the active revision says.
+    /// Live objects differ from what the active revision says, or a candidate could not have one that it could before.
     pub differs: bool,
+    /// One of the active revision's objects is not there, or is going.
+    pub missing: bool,
     /// Objects in place and in all, while establishing.
     pub progress: Option<Progress>,
     /// Objects established, once all are.
@@ -274,16 +287,14 @@ fn paused(seen: &Seen) -> Plan {
     let was = before(seen, ConditionType::Synced).is_some_and(|c| c.reason == Reason::ReconcilePaused);
     let message = "Reconciliation (including deletion) is paused via the pause annotation";
     let mut status = kept(seen);
-    for type_ in [
-        ConditionType::RevisionHealthy,
-        ConditionType::Preflighted,
-        ConditionType::Established,
-        ConditionType::Ready,
-        ConditionType::Reconciling,
-        ConditionType::Stalled,
-    ] {
-        status.conditions.extend(before(seen, type_));
-    }
+    // They speak of what was, not of what is asked for meanwhile.
+    let conditions = seen.revision.status.iter().flat_map(|s| &s.conditions);
+    let own = conditions
+        .filter_map(Cond::carried)
+        .filter(|c| OWNED.contains(&c.type_));
+    status
+        .conditions
+        .extend(own.filter(|c| c.type_ != ConditionType::Synced));
     status.progress = seen.revision.status.as_ref().and_then(|s| s.progress);
     status
         .conditions
@@ -340,7 +351,7 @@ fn work_step(seen: &Seen, task: Task, needed: bool, now: Timestamp) -> (WorkStep
 }
 
 fn working(seen: &Seen, task: Task, now: Timestamp) -> Plan {
-    let (work, next) = work_step(seen, task, task == Task::Establish && seen.work.differs, now);
+    let (work, next) = work_step(seen, task, seen.work.differs, now);
     let aim = Aim {
         task,
         generation: seen.revision.metadata.generation.unwrap_or(0),

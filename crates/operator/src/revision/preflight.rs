@@ -14,42 +14,41 @@ use super::survey::named;
 use crate::kinds;
 use crate::runtime_mode::RuntimeMode;
 
-/// Checks everything and reports all problems together.
-pub(crate) async fn preflight(job: &Job) -> Ending {
+/// Checks everything and reports all problems together; also answers whether the store lost the content meanwhile.
+pub(crate) async fn preflight(job: &Job) -> (Ending, bool) {
     let survey = job.survey();
     let mut problems = survey.refused.clone();
     problems.extend(survey.terminating.iter().cloned());
     problems.extend(unrunnable(job));
     match unserved(job).await {
         Ok(unserved) => problems.extend(unserved),
-        Err(waiting) => return Ending::Waiting(vec![waiting]),
+        Err(waiting) => return (Ending::Waiting(vec![waiting]), false),
     }
+    let mut waiting = vec![];
+    let mut lost = false;
     if problems.is_empty() && job.siblings().iter().any(|r| r.spec.desired_state == "Active") {
-        let failures = dry_run(job, &survey).await;
-        if failures.contains(&Failure::Stopped) {
-            return Ending::Waiting(vec!["the check was stopped".to_owned()]);
-        }
-        let waiting: Vec<String> = failures
-            .iter()
-            .filter_map(|f| match f {
-                Failure::Waiting(text) => Some(text.clone()),
-                Failure::Redo => Some("an object changed while it was checked".to_owned()),
-                _ => None,
-            })
-            .collect();
-        problems.extend(failures.into_iter().filter_map(|f| match f {
-            Failure::Refused(text) => Some(text),
-            _ => None,
-        }));
-        if problems.is_empty() && !waiting.is_empty() {
-            return Ending::Waiting(waiting);
+        for failure in dry_run(job, &survey).await {
+            match failure {
+                Failure::Refused(text) => problems.push(text),
+                Failure::Waiting(text) => waiting.push(text),
+                Failure::Redo => waiting.push("an object changed while it was checked".to_owned()),
+                Failure::Stopped => waiting.push("the check was stopped".to_owned()),
+                Failure::Lost(text) => {
+                    lost = true;
+                    waiting.push(format!("the store lost the content of {text}"));
+                }
+            }
         }
     }
     problems.sort();
-    match problems.is_empty() {
-        true => Ending::Done,
-        false => Ending::Refused(problems),
-    }
+    waiting.sort();
+    waiting.dedup();
+    let ending = match (problems.is_empty(), waiting.is_empty()) {
+        (false, _) => Ending::Refused(problems),
+        (true, false) => Ending::Waiting(waiting),
+        (true, true) => Ending::Done,
+    };
+    (ending, lost)
 }
 
 /// Objects that need a webhook server where nobody runs one.

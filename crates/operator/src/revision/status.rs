@@ -14,7 +14,18 @@ pub(super) fn before(seen: &Seen, type_: ConditionType) -> Option<Cond> {
 }
 
 pub(super) fn was_established(seen: &Seen) -> bool {
-    before(seen, ConditionType::Established).is_some_and(|c| c.status == Status::True)
+    match before(seen, ConditionType::Established) {
+        Some(established) => established.status == Status::True,
+        // A revision that the reference established says so by its health and what it holds.
+        None => {
+            before(seen, ConditionType::RevisionHealthy).is_some_and(|c| c.status == Status::True)
+                && seen
+                    .revision
+                    .status
+                    .as_ref()
+                    .is_some_and(|s| !s.object_refs.is_empty())
+        }
+    }
 }
 
 /// `a; b; and 12 more`, with a count first when there are several.
@@ -114,6 +125,19 @@ pub(super) fn established(seen: &Seen, ending: Option<&Ending>, idle: bool) -> V
             Cond::new(ConditionType::Established, Status::True, Reason::AllEstablished),
             ready(Status::True, Reason::HealthyPackageRevision, String::new()),
         ],
+        // A repair that has to wait makes nothing red while all objects are there.
+        Some(ending @ Ending::Waiting(_)) if was_established(seen) && !seen.work.missing => {
+            let (reason, message, ..) = said(ending);
+            vec![
+                before(seen, ConditionType::RevisionHealthy).unwrap_or_else(healthy),
+                preflighted.unwrap_or_else(|| {
+                    Cond::new(ConditionType::Preflighted, Status::True, Reason::ChecksPassed)
+                }),
+                Cond::new(ConditionType::Established, Status::True, Reason::AllEstablished),
+                ready(Status::True, Reason::HealthyPackageRevision, String::new()),
+                Cond::new(ConditionType::Reconciling, Status::True, reason).message(message),
+            ]
+        }
         None | Some(Ending::Done) => {
             let message = match seen.work.progress {
                 Some(p) => format!("Established {} of {}", grouped(p.established), grouped(p.total)),

@@ -106,20 +106,20 @@ fn record(reference: &ObjectRef) -> Option<((usize, String), Written)> {
     Some(((kind, reference.name.clone()), written))
 }
 
-/// Object references for the status, in the reference's order: descending by `group/version, Kind=kind/name`.
+/// References to the objects that were written, in the reference's order: descending by `group/version, Kind=kind/name`.
 #[must_use]
 pub fn references(items: &[Item], written: &BTreeMap<(usize, String), Written>) -> Vec<ObjectRef> {
     let mut refs: Vec<(String, ObjectRef)> = items
         .iter()
         .filter_map(|item| {
             let resource = kinds::in_version(item.kind, &item.version)?;
-            let record = written.get(&(item.kind, item.name.clone()));
+            let record = written.get(&(item.kind, item.name.clone()))?;
             let reference = ObjectRef {
                 api_version: resource.api_version(),
                 kind: resource.kind.to_string(),
                 name: item.name.clone(),
-                uid: record.map(|w| w.uid.clone()),
-                generation: record.map(|w| w.generation),
+                uid: Some(record.uid.clone()),
+                generation: Some(record.generation),
             };
             Some((
                 format!("{}, Kind={}/{}", reference.api_version, reference.kind, item.name),
@@ -147,6 +147,13 @@ mod tests {
         }
     }
 
+    fn record() -> Written {
+        Written {
+            uid: "u".into(),
+            generation: 2,
+        }
+    }
+
     #[test]
     fn references_come_back_as_records_and_bad_ones_are_skipped() {
         let written: BTreeMap<_, _> = [(
@@ -157,12 +164,13 @@ mod tests {
             },
         )]
         .into();
+        let both: BTreeMap<_, _> = ["a.x", "b.x"]
+            .map(|n| ((kinds::CRD, n.to_owned()), record()))
+            .into();
+        let refs = references(&[item("a.x"), item("b.x"), item("unwritten.x")], &both);
+        let names: Vec<_> = refs.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["b.x", "a.x"], "descending, only what was written");
         let refs = references(&[item("a.x"), item("b.x")], &written);
-        assert_eq!(
-            refs.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
-            ["b.x", "a.x"],
-            "descending"
-        );
         let revision = Revision {
             status: Some(api::pkg::RevisionStatus {
                 object_refs: refs.into_iter().chain([ObjectRef::default()]).collect(),

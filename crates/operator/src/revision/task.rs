@@ -1,6 +1,6 @@
 //! Runs one task on a revision from loading its content to the report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::condition::Reason;
@@ -17,7 +17,7 @@ use tracing::Instrument;
 use super::items::{self, WebhookService};
 use super::job::Job;
 use super::plan::{Aim, ContentFacts, Ending, Task};
-use super::work::Finished;
+use super::work::{Finished, fingerprint};
 use super::{establish, preflight, survey};
 use crate::content::{Content, Origin};
 use crate::context::Context;
@@ -25,6 +25,9 @@ use crate::images;
 use crate::key::Key;
 use crate::manager::check::Trouble;
 use crate::runtime_mode::RuntimeMode;
+
+/// Objects of one package: the status names each in some 200 bytes, and the API server takes 1.5 MiB for a revision.
+pub(crate) const MAX_OBJECTS: usize = 5_000;
 
 /// Starts the task unless it runs already.
 pub(crate) fn start(
@@ -53,7 +56,7 @@ pub(crate) fn start(
         let Some(finished) = cancel.run_until_cancelled(Box::pin(run.run(&aim))).await else {
             return;
         };
-        let (seconds, wrote) = (started.elapsed().as_secs_f64(), finished.wrote);
+        let (seconds, wrote) = (started.elapsed().as_secs_f64(), finished.wrote.len());
         match &finished.ending {
             Ending::Done => tracing::info!(wrote, seconds, "done"),
             other => tracing::warn!(ending = ?other, wrote, seconds, "not done"),
@@ -81,20 +84,37 @@ struct Run {
 impl Run {
     async fn run(&self, aim: &Aim) -> Finished {
         let nothing = |ending| Finished {
+            spec: fingerprint(&self.revision.spec),
             ending,
             facts: None,
             loaded: None,
             written: None,
             refs: None,
-            wrote: false,
+            wrote: BTreeSet::new(),
         };
         if aim.task == Task::Release {
             return nothing(self.release().await);
         }
-        let content = match self.load().await {
-            Ok(loaded) => loaded,
-            Err(trouble) => return nothing(Ending::NoContent(trouble)),
-        };
+        // What the store loses while it is used is loaded once more; losing it again is told.
+        let mut again = true;
+        loop {
+            let content = match self.load().await {
+                Ok(loaded) => loaded,
+                Err(trouble) => return nothing(Ending::NoContent(trouble)),
+            };
+            let (finished, lost) = self.with_content(aim, content).await;
+            if let (true, true, Some(digest)) = (lost, again, digest(&self.revision)) {
+                tracing::warn!("the store lost the content; loading it again");
+                self.cx.contents.forget(&digest);
+                again = false;
+                continue;
+            }
+            return finished;
+        }
+    }
+
+    /// Does the task with the content; also answers whether the store lost it meanwhile.
+    async fn with_content(&self, aim: &Aim, content: Arc<Content>) -> (Finished, bool) {
         let facts = Arc::new(facts(&content.parsed));
         let unfit = self.unfit(&content.parsed);
         let webhooks = match unfit {
@@ -110,40 +130,43 @@ impl Run {
             webhooks.as_ref().ok().and_then(Option::as_ref),
         ));
         let mut finished = Finished {
+            spec: fingerprint(&self.revision.spec),
             ending: Ending::Done,
             facts: Some(facts),
             loaded: Some((content.clone(), items.clone())),
             written: None,
             refs: None,
-            wrote: false,
+            wrote: BTreeSet::new(),
         };
         if let Some(unfit) = unfit {
             finished.ending = Ending::Unfit(unfit);
-            return finished;
+            return (finished, false);
         }
         let webhooks = match webhooks {
             Ok(webhooks) => webhooks,
             Err(waiting) => {
                 finished.ending = Ending::Waiting(vec![waiting]);
-                return finished;
+                return (finished, false);
             }
         };
         self.cx.carriers.set(&self.key, &items);
         let job = self.job(Some(content), items, webhooks);
-        match aim.task {
-            Task::Preflight => finished.ending = preflight::preflight(&job).await,
+        let lost = match aim.task {
+            Task::Preflight => {
+                let (ending, lost) = preflight::preflight(&job).await;
+                finished.ending = ending;
+                lost
+            }
             Task::Establish | Task::Release => {
                 let established = establish::establish(&job).await;
                 finished.ending = established.ending;
                 finished.wrote = established.wrote;
-                finished.refs = established
-                    .written
-                    .as_ref()
-                    .map(|w| survey::references(&job.items, w));
-                finished.written = established.written;
+                finished.refs = Some(survey::references(&job.items, &established.written));
+                finished.written = Some(established.written);
+                established.lost
             }
-        }
-        finished
+        };
+        (finished, lost)
     }
 
     fn job(
@@ -163,6 +186,8 @@ impl Run {
             items,
             webhooks,
             fresh: std::sync::Mutex::new(BTreeMap::new()),
+            wrote: std::sync::Mutex::new(BTreeMap::new()),
+            refused_in_a_row: 0.into(),
         }
     }
 
@@ -177,23 +202,28 @@ impl Run {
         }
     }
 
+    /// The content, from whoever holds it, the store, or the registry. Credentials are read only for the last.
     async fn load(&self) -> Result<Arc<Content>, Trouble> {
         let spec = &self.revision.spec;
-        let image = images::effective(&self.cx, &spec.image, spec.package_pull_secrets.as_deref())?;
+        let secrets = spec.package_pull_secrets.as_deref();
         let digest = digest(&self.revision).ok_or_else(|| Trouble {
             reason: Reason::Waiting,
             message: format!("the digest of {} is not recorded yet", spec.image),
             terminal: false,
             not_before: None,
         })?;
-        let keychain = images::keychain(&self.cx, &spec.image, spec.package_pull_secrets.as_deref()).await?;
+        if let Some(content) = self.cx.contents.stored(&self.cx.registry, &digest).await {
+            return Ok(content);
+        }
+        let image = images::effective(&self.cx, &spec.image, secrets)?;
+        let keychain = images::keychain(&self.cx, &spec.image, secrets).await?;
         let origin = Origin {
             reference: image.reference,
             digest,
             keychain,
             policy: spec.pull_policy(),
         };
-        self.cx.contents.load(&self.cx.registry, origin).await
+        self.cx.contents.fetch(&self.cx.registry, origin).await
     }
 
     /// Why this content can't be a revision of this kind here: the reference's words.
@@ -209,6 +239,13 @@ impl Run {
             return Some(format!(
                 "linting package contents failed: {}",
                 super::status::listed(&warnings)
+            ));
+        }
+        if parsed.objects.len() > MAX_OBJECTS {
+            return Some(format!(
+                "validating package contents failed: the package carries {} objects, more than the limit of {MAX_OBJECTS}; \
+                 split it",
+                parsed.objects.len()
             ));
         }
         if self.revision.spec.ignore_crossplane_constraints == Some(true) {

@@ -2,9 +2,10 @@
 //! starts, watches and stops.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::pkg::{ObjectRef, Progress};
+use api::pkg::{ObjectRef, Progress, RevisionSpec};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,8 @@ pub struct Work {
     failures: u32,
     setback: Option<Setback>,
     repairs: u32,
-    last_repair: Option<Timestamp>,
+    /// When objects were written last, while all was in place before: who fights about which.
+    repaired: BTreeMap<(usize, String), Timestamp>,
     progress: Option<Progress>,
     facts: Option<Arc<ContentFacts>>,
     /// The content, and the objects that it becomes here.
@@ -51,9 +53,20 @@ pub struct Work {
 
 /// A refusal after activation.
 struct Setback {
+    /// What was refused: the spec but for what activation changes. A mended spec is another try.
+    spec: u64,
     ending: Ending,
     until: Timestamp,
     times: u32,
+}
+
+/// How live objects are, beside what a revision says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// Something is to be done.
+    pub differs: bool,
+    /// An object is not there, or is going.
+    pub missing: bool,
 }
 
 /// The works by the revision's UID.
@@ -65,6 +78,8 @@ pub struct Works {
 
 /// What a finished task leaves behind.
 pub struct Finished {
+    /// What it was done for: see [`fingerprint`].
+    pub spec: u64,
     /// How it ended.
     pub ending: Ending,
     /// Facts of the content, if it was loaded.
@@ -75,8 +90,8 @@ pub struct Finished {
     pub written: Option<BTreeMap<(usize, String), Written>>,
     /// The same as object references.
     pub refs: Option<Vec<ObjectRef>>,
-    /// Something was written.
-    pub wrote: bool,
+    /// The objects whose content was written.
+    pub wrote: BTreeSet<(usize, String)>,
 }
 
 impl Works {
@@ -100,12 +115,13 @@ impl Works {
         });
     }
 
-    pub(crate) fn view(&self, uid: &str, differs: bool) -> WorkView {
+    pub(crate) fn view(&self, uid: &str, live: Difference) -> WorkView {
         self.with(uid, |work| WorkView {
             running: work.running.as_ref().map(|(aim, ..)| aim.clone()),
             ended: work.ended.clone(),
             content: work.facts.clone(),
-            differs,
+            differs: live.differs,
+            missing: live.missing,
             progress: work.progress,
             object_refs: work.refs.clone(),
         })
@@ -160,7 +176,12 @@ impl Works {
             if let Some((_, ending, at @ Some(_))) = &mut work.ended
                 && *ending != Ending::Done
             {
-                *at = Some(Timestamp::UNIX_EPOCH);
+                // What a registry asked for stands.
+                let asked = match ending {
+                    Ending::NoContent(trouble) => trouble.not_before,
+                    _ => None,
+                };
+                *at = Some(asked.unwrap_or(Timestamp::UNIX_EPOCH));
             }
         });
     }
@@ -190,9 +211,10 @@ impl Works {
             work.running = None;
             work.facts = finished.facts.or(work.facts.take());
             work.loaded = finished.loaded.or(work.loaded.take());
-            let (ending, held) = work.remember_setback(&aim, finished.ending, now);
+            let (ending, held) = work.remember_setback(&aim, finished.spec, finished.ending, now);
             let repeated = work.ended.as_ref().is_some_and(|(before, ..)| *before == aim);
-            let pause = work.pause(&ending, repeated, finished.wrote, now);
+            let repaired = if repeated { finished.wrote } else { BTreeSet::new() };
+            let pause = work.pause(&ending, repaired, now);
             if let Some(written) = finished.written {
                 work.written = Some(Arc::new(written));
             }
@@ -212,15 +234,14 @@ impl Work {
     fn pause(
         &mut self,
         ending: &Ending,
-        repeated: bool,
-        wrote: bool,
+        repaired: BTreeSet<(usize, String)>,
         now: Timestamp,
     ) -> Option<SignedDuration> {
         let doubled = |first: SignedDuration, times: u32| first.saturating_mul(1 << times.min(12));
         let longest = match ending {
             Ending::Done => {
                 self.failures = 0;
-                return self.calm(repeated && wrote, now);
+                return self.calm(repaired, now);
             }
             Ending::Waiting(_) => RETRY_WAITING,
             Ending::NoContent(trouble) if !trouble.terminal => RETRY_WAITING,
@@ -237,20 +258,28 @@ impl Work {
 
     /// Records a refusal after activation. While it counts, a check that passes says what it says, until the time that is
     /// answered.
-    fn remember_setback(&mut self, aim: &Aim, ending: Ending, now: Timestamp) -> (Ending, Option<Timestamp>) {
+    fn remember_setback(
+        &mut self,
+        aim: &Aim,
+        spec: u64,
+        ending: Ending,
+        now: Timestamp,
+    ) -> (Ending, Option<Timestamp>) {
         match (aim.task, &ending) {
             (Task::Establish, Ending::Done) => self.setback = None,
             (Task::Establish, Ending::Refused(_)) => {
-                let times = self.setback.as_ref().map_or(0, |s| s.times.saturating_add(1));
+                let before = self.setback.as_ref().filter(|s| s.spec == spec);
+                let times = before.map_or(0, |s| s.times.saturating_add(1));
                 let pause = SETBACK_FIRST.saturating_mul(1 << times.min(12)).min(SETBACK_MAX);
                 self.setback = Some(Setback {
+                    spec,
                     ending: ending.clone(),
                     until: now.saturating_add(pause).unwrap_or(Timestamp::MAX),
                     times,
                 });
             }
             (Task::Preflight, Ending::Done) => {
-                if let Some(setback) = self.setback.as_ref().filter(|s| now < s.until) {
+                if let Some(setback) = self.setback.as_ref().filter(|s| s.spec == spec && now < s.until) {
                     return (setback.ending.clone(), Some(setback.until));
                 }
             }
@@ -259,19 +288,34 @@ impl Work {
         (ending, None)
     }
 
-    /// The pause before the next repair: none, unless somebody fights.
-    fn calm(&mut self, repaired: bool, now: Timestamp) -> Option<SignedDuration> {
-        if !repaired {
+    /// The pause before the next repair: none, unless somebody fights about the same object.
+    fn calm(&mut self, repaired: BTreeSet<(usize, String)>, now: Timestamp) -> Option<SignedDuration> {
+        self.repaired
+            .retain(|_, at| now.duration_since(*at) < REPAIR_CALM);
+        if repaired.is_empty() {
             return None;
         }
-        let recent = self
-            .last_repair
-            .is_some_and(|at| now.duration_since(at) < REPAIR_CALM);
-        self.repairs = if recent { self.repairs.saturating_add(1) } else { 0 };
-        self.last_repair = Some(now);
+        let again = repaired.iter().any(|object| self.repaired.contains_key(object));
+        self.repairs = if again { self.repairs.saturating_add(1) } else { 0 };
+        self.repaired
+            .extend(repaired.into_iter().map(|object| (object, now)));
         let fights = self.repairs.checked_sub(REPAIRS_FREE)?;
         Some(RETRY_FIRST.saturating_mul(1 << fights.min(12)).min(REPAIR_MAX))
     }
+}
+
+/// A number for what a revision asks for, without what the manager changes when it activates it.
+pub(crate) fn fingerprint(spec: &RevisionSpec) -> u64 {
+    let asked = RevisionSpec {
+        desired_state: String::new(),
+        revision: 0,
+        ..spec.clone()
+    };
+    let mut hasher = std::hash::DefaultHasher::new();
+    serde_json::to_string(&asked)
+        .unwrap_or_default()
+        .hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Which revisions carry an object, so that a change of it finds them.
@@ -330,19 +374,20 @@ mod tests {
 
     fn finished(ending: Ending) -> Finished {
         Finished {
+            spec: 7,
             ending,
             facts: None,
             loaded: None,
             written: None,
             refs: None,
-            wrote: true,
+            wrote: [(0, "x".to_owned())].into(),
         }
     }
 
     fn run(works: &Works, ending: Ending, now: Timestamp) -> Option<Timestamp> {
         let (_, ticket) = works.begin("u", &aim(), &CancellationToken::new()).unwrap();
         assert!(works.end("u", ticket, aim(), finished(ending), now));
-        works.view("u", false).ended.unwrap().2
+        works.view("u", Difference::default()).ended.unwrap().2
     }
 
     #[test]
@@ -354,7 +399,7 @@ mod tests {
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
         works.touch("u");
         assert_eq!(
-            works.view("u", false).ended.unwrap().2,
+            works.view("u", Difference::default()).ended.unwrap().2,
             Some(Timestamp::UNIX_EPOCH)
         );
         assert_eq!(run(&works, Ending::Done, at(0)), None);
@@ -369,6 +414,21 @@ mod tests {
         assert_eq!(pauses[5], Some(at(5 + 2)));
         assert_eq!(pauses[15], Some(at(15 + 60)));
         assert_eq!(run(&works, Ending::Done, at(1000)), None, "calm again");
+        let works = Works::default();
+        for n in 0..16 {
+            let (_, ticket) = works.begin("u", &aim(), &CancellationToken::new()).unwrap();
+            let wrote = [(0, format!("crd-{n}"))].into();
+            let finished = Finished {
+                wrote,
+                ..finished(Ending::Done)
+            };
+            works.end("u", ticket, aim(), finished, at(n));
+            assert_eq!(
+                works.view("u", Difference::default()).ended.unwrap().2,
+                None,
+                "many objects are no fight about one"
+            );
+        }
     }
 
     #[test]
@@ -381,7 +441,7 @@ mod tests {
         let checked = |now| {
             let (_, ticket) = works.begin("u", &check, &CancellationToken::new()).unwrap();
             works.end("u", ticket, check.clone(), finished(Ending::Done), now);
-            works.view("u", false).ended.unwrap()
+            works.view("u", Difference::default()).ended.unwrap()
         };
         let refused = || Ending::Refused(vec!["x".into()]);
         run(&works, refused(), at(0));
@@ -392,6 +452,17 @@ mod tests {
         run(&works, refused(), again);
         let later = at(SETBACK_FIRST.as_secs() * 3);
         assert_eq!(checked(at(100)).2, Some(later), "longer each time");
+        let mended = Finished {
+            spec: 8,
+            ..finished(Ending::Done)
+        };
+        let (_, ticket) = works.begin("u", &check, &CancellationToken::new()).unwrap();
+        works.end("u", ticket, check.clone(), mended, at(101));
+        assert_eq!(
+            works.view("u", Difference::default()).ended.unwrap().1,
+            Ending::Done,
+            "another spec is another try"
+        );
         run(&works, Ending::Done, at(150));
         assert_eq!(checked(at(151)).1, Ending::Done);
     }
@@ -407,6 +478,6 @@ mod tests {
         works.stop("u");
         assert!(cancel.is_cancelled());
         assert!(!works.end("u", ticket, aim(), finished(Ending::Done), at(0)));
-        assert!(works.view("u", false).ended.is_none());
+        assert!(works.view("u", Difference::default()).ended.is_none());
     }
 }
