@@ -31,6 +31,7 @@ mod process;
 mod quiet;
 mod refusals;
 mod rights;
+mod scenarios;
 mod scene;
 mod state;
 mod upgrade;
