@@ -12,7 +12,7 @@ use testkit::{
 };
 
 use crate::OPERATOR;
-use crate::state::{Subject, custom_resource, difference, make_custom_resource};
+use crate::state::{Subject, custom_resource, difference, make_custom_resource, nothing_was_forbidden};
 
 /// To become true while one in five requests fails, on a busy machine.
 const SOON: Duration = Duration::from_secs(150);
@@ -50,7 +50,10 @@ async fn push(world: &World, subject: &mut Subject) -> Result<(String, String)> 
 
 async fn ready(world: &World, subject: &Subject, number: i64) -> Result<()> {
     let look = async || {
-        let package = world.get("Provider", &subject.name).await?.context("no package")?;
+        let package = world
+            .get("Provider", &subject.name)
+            .await?
+            .context("no package")?;
         let revisions = world.revisions("Provider", &subject.name).await?;
         let newest = revisions.first().filter(|r| {
             r["spec"]["revision"] == number && r["metadata"]["annotations"]["gantry.dev/served"] == "true"
@@ -76,7 +79,9 @@ async fn through(
     world.create_package("Provider", name, &old, json!({})).await?;
     ready(world, &subject, 1).await?;
     let uid = make_custom_resource(world, &subject.group, "Dropped", "precious").await?;
-    world.patch("Provider", name, json!({ "spec": { "package": new } })).await?;
+    world
+        .patch("Provider", name, json!({ "spec": { "package": new } }))
+        .await?;
     ready(world, &subject, 2).await?;
     let start = Instant::now();
     let (mut state, mut since) = (subject.state(world).await?, Instant::now());
@@ -93,7 +98,10 @@ async fn through(
             anyhow::bail!("{name}: not in its end state after {SOON:?}:\n{differs}\n{dump}");
         }
     }
-    assert_eq!(custom_resource(world, &subject.group, "Dropped", "precious").await?, uid);
+    assert_eq!(
+        custom_resource(world, &subject.group, "Dropped", "precious").await?,
+        uid
+    );
     Ok(state)
 }
 
@@ -112,7 +120,11 @@ fn whatever_the_api_server_answers_the_end_is_the_same() -> Result<()> {
             ("lost", Fault::LoseAnswer),
             ("slow", Fault::Latency(Duration::from_secs(2))),
         ] {
-            let meant = if name == "conflict" { Match::mutating() } else { Match::any() };
+            let meant = if name == "conflict" {
+                Match::mutating()
+            } else {
+                Match::any()
+            };
             let rule = Rule::new(meant.and(|seen| seen.sequence.is_multiple_of(ONE_IN)), fault);
             let hits = proxy.faults().add(rule);
             // Watches too: all that are open now end, and some of the next ones fail to start.
@@ -136,7 +148,7 @@ fn whatever_the_api_server_answers_the_end_is_the_same() -> Result<()> {
         let operator = world.operator()?;
         ensure!(operator.process().is_running(), "{}", operator.log_tail());
         ensure!(!operator.log()?.contains("panicked"), "{}", operator.log_tail());
-        Ok(())
+        nothing_was_forbidden(&world)
     })
 }
 
@@ -168,7 +180,10 @@ async fn forbid(world: &World, name: &str, part: &str, real_only: bool) -> Resul
         "metadata": { "name": name },
         "spec": { "policyName": name, "validationActions": ["Deny"] },
     });
-    world.plane().apply_yaml(&format!("{policy}\n---\n{binding}")).await?;
+    world
+        .plane()
+        .apply_yaml(&format!("{policy}\n---\n{binding}"))
+        .await?;
     // It takes effect a moment later: tried out in the operator's name, without writing.
     let crd = synthetic::crd(&format!("probe.{part}.example.org"), "Probe", 2_000, None);
     let kubeconfig = world.operator_kubeconfig().to_string_lossy().into_owned();
@@ -183,7 +198,14 @@ async fn forbid(world: &World, name: &str, part: &str, real_only: bool) -> Resul
             let tried = world.plane().try_kubectl(&args, None).await?;
             return Ok(tried.stderr.contains("says no").then_some(()));
         }
-        let args = ["--kubeconfig", &kubeconfig, "create", "--dry-run=server", "-f", "-"];
+        let args = [
+            "--kubeconfig",
+            &kubeconfig,
+            "create",
+            "--dry-run=server",
+            "-f",
+            "-",
+        ];
         let tried = world.plane().try_kubectl(&args, Some(&crd.to_string())).await?;
         Ok(tried.stderr.contains("says no").then_some(()))
     };
@@ -203,7 +225,10 @@ async fn controllers(world: &World, group: &str) -> Result<BTreeMap<String, Stri
     for crd in world.list("CustomResourceDefinition", "").await? {
         let name = crate::state::name(&crd);
         if name.ends_with(&format!(".{group}")) {
-            let owners = crd["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+            let owners = crd["metadata"]["ownerReferences"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
             let controller = owners.iter().find(|o| o["controller"] == true);
             let controller = controller.and_then(|o| o["name"].as_str()).unwrap_or_default();
             all.insert(name, controller.to_owned());
@@ -222,29 +247,50 @@ fn what_the_cluster_refuses_is_listed_and_the_old_revision_serves_on() -> Result
         let (old, _) = push(&world, &mut first).await?;
         forbid(&world, "no-changed", "changeds.first", false).await?;
         world.create_package("Provider", "first", &old, json!({})).await?;
-        let package = world.wait_condition("Provider", "first", "Stalled", "True", SOON).await?;
-        let why = condition_of(&package, "Ready")["message"].as_str().unwrap_or_default();
+        let package = world
+            .wait_condition("Provider", "first", "Stalled", "True", SOON)
+            .await?;
+        let why = condition_of(&package, "Ready")["message"]
+            .as_str()
+            .unwrap_or_default();
         for part in ["changeds.first.example.org", "the cluster's policy says no"] {
             ensure!(why.contains(part), "{part} is not in {why}");
         }
-        ensure!(condition_of(&package, "Healthy")["status"] == "False", "{package:#}");
+        ensure!(
+            condition_of(&package, "Healthy")["status"] == "False",
+            "{package:#}"
+        );
         allow(&world, "no-changed").await?;
         world
-            .patch("Provider", "first", json!({ "metadata": { "annotations": { "gantry.dev/check-requested-at": "1" } } }))
+            .patch(
+                "Provider",
+                "first",
+                json!({ "metadata": { "annotations": { "gantry.dev/check-requested-at": "1" } } }),
+            )
             .await?;
         ready(&world, &first, 1).await?;
 
         // An upgrade: the check finds it, nothing is touched.
         let mut second = Subject::new("second");
         let (old, new) = push(&world, &mut second).await?;
-        world.create_package("Provider", "second", &old, json!({})).await?;
+        world
+            .create_package("Provider", "second", &old, json!({}))
+            .await?;
         ready(&world, &second, 1).await?;
         let before = controllers(&world, &second.group).await?;
         forbid(&world, "no-added", "addeds.second", false).await?;
-        world.patch("Provider", "second", json!({ "spec": { "package": new } })).await?;
-        let package = world.wait_condition("Provider", "second", "Stalled", "True", SOON).await?;
+        world
+            .patch("Provider", "second", json!({ "spec": { "package": new } }))
+            .await?;
+        let package = world
+            .wait_condition("Provider", "second", "Stalled", "True", SOON)
+            .await?;
         for (type_, status) in [("Installed", "True"), ("Healthy", "True"), ("Ready", "False")] {
-            assert_eq!(condition_of(&package, type_)["status"], status, "{type_} of {package:#}");
+            assert_eq!(
+                condition_of(&package, type_)["status"],
+                status,
+                "{type_} of {package:#}"
+            );
         }
         assert_eq!(controllers(&world, &second.group).await?, before, "half switched");
         let revisions = world.revisions("Provider", "second").await?;
@@ -258,12 +304,21 @@ fn what_the_cluster_refuses_is_listed_and_the_old_revision_serves_on() -> Result
         ready(&world, &third, 1).await?;
         let before = controllers(&world, &third.group).await?;
         forbid(&world, "no-real", "changeds.third", true).await?;
-        world.patch("Provider", "third", json!({ "spec": { "package": new } })).await?;
-        let package = world.wait_condition("Provider", "third", "Stalled", "True", SOON).await?;
-        ensure!(condition_of(&package, "Installed")["status"] == "True", "{package:#}");
+        world
+            .patch("Provider", "third", json!({ "spec": { "package": new } }))
+            .await?;
+        let package = world
+            .wait_condition("Provider", "third", "Stalled", "True", SOON)
+            .await?;
+        ensure!(
+            condition_of(&package, "Installed")["status"] == "True",
+            "{package:#}"
+        );
         let look = async || {
             let now = controllers(&world, &third.group).await?;
-            let same = before.iter().all(|(name, controller)| now.get(name) == Some(controller));
+            let same = before
+                .iter()
+                .all(|(name, controller)| now.get(name) == Some(controller));
             let revisions = world.revisions("Provider", "third").await?;
             let old = revisions.iter().find(|r| r["spec"]["image"] == old.as_str());
             let active = old.is_some_and(|r| r["spec"]["desiredState"] == "Active");
@@ -275,22 +330,42 @@ fn what_the_cluster_refuses_is_listed_and_the_old_revision_serves_on() -> Result
         // And so it stays: it is not activated again and again.
         let turns = async || -> Result<i64> {
             let revisions = world.revisions("Provider", "third").await?;
-            Ok(revisions.first().and_then(|r| r["spec"]["revision"].as_i64()).unwrap_or_default())
+            Ok(revisions
+                .first()
+                .and_then(|r| r["spec"]["revision"].as_i64())
+                .unwrap_or_default())
         };
         let at = turns().await?;
         tokio::time::sleep(Duration::from_secs(10)).await;
-        ensure!(turns().await? <= at + 1, "it goes back and forth: {at}, then {}", turns().await?);
+        ensure!(
+            turns().await? <= at + 1,
+            "it goes back and forth: {at}, then {}",
+            turns().await?
+        );
         let package = world.get("Provider", "third").await?.context("no package")?;
         for (type_, status) in [("Installed", "True"), ("Healthy", "True"), ("Ready", "False")] {
             let found = condition_of(&package, type_);
-            assert_eq!(found["status"], status, "{}", world.dump("Provider", "third").await);
+            assert_eq!(
+                found["status"],
+                status,
+                "{}",
+                world.dump("Provider", "third").await
+            );
         }
         // Allowed, and asked for again, it works.
         allow(&world, "no-real").await?;
-        world.patch("Provider", "third", json!({ "spec": { "package": old } })).await?;
-        world.wait_condition("Provider", "third", "Ready", "True", SOON).await?;
-        world.patch("Provider", "third", json!({ "spec": { "package": new } })).await?;
-        world.wait_condition("Provider", "third", "Ready", "True", SOON).await?;
+        world
+            .patch("Provider", "third", json!({ "spec": { "package": old } }))
+            .await?;
+        world
+            .wait_condition("Provider", "third", "Ready", "True", SOON)
+            .await?;
+        world
+            .patch("Provider", "third", json!({ "spec": { "package": new } }))
+            .await?;
+        world
+            .wait_condition("Provider", "third", "Ready", "True", SOON)
+            .await?;
         Ok(())
     })
 }
@@ -298,9 +373,13 @@ fn what_the_cluster_refuses_is_listed_and_the_old_revision_serves_on() -> Result
 #[test]
 fn a_registry_that_hangs_holds_up_nobody_else() -> Result<()> {
     testkit::run(async {
-        let (world, hanging) =
-            tokio::try_join!(World::start(WorldOptions::with_operator(OPERATOR)), Registry::distribution())?;
-        let image = PackageFixture::provider("hangs").crd("hangs.example.org", "Thing").build()?;
+        let (world, hanging) = tokio::try_join!(
+            World::start(WorldOptions::with_operator(OPERATOR)),
+            Registry::distribution()
+        )?;
+        let image = PackageFixture::provider("hangs")
+            .crd("hangs.example.org", "Thing")
+            .build()?;
         let reference = hanging.push("isolation/hangs", "v1", &image).await?;
         hanging.freeze()?;
         world
@@ -312,18 +391,31 @@ fn a_registry_that_hangs_holds_up_nobody_else() -> Result<()> {
             let name = format!("prompt-{n}");
             let fixture = PackageFixture::provider(&name).crds(&format!("{name}.example.org"), 1);
             let reference = world.push(&name, "v1", &fixture.build()?).await?;
-            world.create_package("Provider", &name, &reference, json!({})).await?;
+            world
+                .create_package("Provider", &name, &reference, json!({}))
+                .await?;
             names.push(name);
         }
         for name in &names {
-            world.wait_condition("Provider", name, "Ready", "True", SOON).await?;
+            world
+                .wait_condition("Provider", name, "Ready", "True", SOON)
+                .await?;
         }
         println!("30 packages beside a registry that hangs: {:?}", start.elapsed());
-        ensure!(start.elapsed() < Duration::from_secs(60), "30 packages took {:?}", start.elapsed());
+        ensure!(
+            start.elapsed() < Duration::from_secs(60),
+            "30 packages took {:?}",
+            start.elapsed()
+        );
         let package = world.get("Provider", "hangs").await?.context("no package")?;
-        ensure!(condition_of(&package, "Installed")["status"] != "True", "{package:#}");
+        ensure!(
+            condition_of(&package, "Installed")["status"] != "True",
+            "{package:#}"
+        );
         hanging.thaw()?;
-        world.wait_condition("Provider", "hangs", "Ready", "True", SOON).await?;
+        world
+            .wait_condition("Provider", "hangs", "Ready", "True", SOON)
+            .await?;
         Ok(())
     })
 }

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use testkit::world::{ACCOUNT, NAMESPACE};
-use testkit::{FaultProxy, KillSwitch, Match, OperatorOptions, PackageFixture, World, WorldOptions, synthetic};
+use testkit::{
+    FaultProxy, KillSwitch, Match, OperatorOptions, PackageFixture, World, WorldOptions, synthetic,
+};
 
 use crate::OPERATOR;
-use crate::state::{Subject, custom_resource, difference, make_custom_resource};
+use crate::state::{Subject, custom_resource, difference, make_custom_resource, nothing_was_forbidden};
 
 /// To reach the end of a scenario on a busy machine.
 const SOON: Duration = Duration::from_secs(90);
@@ -92,18 +94,24 @@ impl Stage {
 
     async fn push(&self, subject: &mut Subject, version: usize, fixture: &PackageFixture) -> Result<()> {
         let image = fixture.build()?;
-        self.world.push(&subject.name, &format!("v{version}"), &image).await?;
+        self.world
+            .push(&subject.name, &format!("v{version}"), &image)
+            .await?;
         subject.digests.push(image.digest());
         Ok(())
     }
 
     fn reference(&self, subject: &Subject, version: usize) -> String {
-        self.world.registry().reference(&subject.name, &format!("v{version}"))
+        self.world
+            .registry()
+            .reference(&subject.name, &format!("v{version}"))
     }
 
     async fn install(&self, subject: &Subject, spec: Value) -> Result<()> {
         let reference = self.reference(subject, 1);
-        self.world.create_package("Provider", &subject.name, &reference, spec).await?;
+        self.world
+            .create_package("Provider", &subject.name, &reference, spec)
+            .await?;
         Ok(())
     }
 
@@ -128,7 +136,9 @@ impl Stage {
             return Err(error.context(self.world.dump("Provider", &subject.name).await));
         }
         let world = &self.world;
-        world.wait_condition("Provider", &subject.name, "Ready", "True", SOON).await?;
+        world
+            .wait_condition("Provider", &subject.name, "Ready", "True", SOON)
+            .await?;
         self.calm().await
     }
 
@@ -217,13 +227,18 @@ impl Stage {
             "{name} deletes something: {expected:#?}"
         );
         let mut n = first;
-        while self.killed_at(scenario, name, (n, Moment::After), &expected).await? {
+        while self
+            .killed_at(scenario, name, (n, Moment::After), &expected)
+            .await?
+        {
             ensure!(n <= MAX_WRITES, "{name} needs more than {MAX_WRITES} writes");
             if n.is_multiple_of(BEFORE_EVERY) {
-                self.killed_at(scenario, name, (n, Moment::Before), &expected).await?;
+                self.killed_at(scenario, name, (n, Moment::Before), &expected)
+                    .await?;
             }
             n += lanes;
         }
+        nothing_was_forbidden(&self.world)?;
         Ok(n - 1)
     }
 }
@@ -234,8 +249,14 @@ async fn killed_everywhere(scenario: impl Scenario, name: &str, least: u64) -> R
     let (one, two) = tokio::try_join!(Stage::start(), Stage::start())?;
     let (one, two) = tokio::try_join!(one.lane(&scenario, name, 1, 2), two.lane(&scenario, name, 2, 2))?;
     let writes = one.min(two);
-    println!("{name}: killed at each of {writes} writes, in {:?}", start.elapsed());
-    ensure!(writes >= least, "{name} needs only {writes} writes: is this the scenario?");
+    println!(
+        "{name}: killed at each of {writes} writes, in {:?}",
+        start.elapsed()
+    );
+    ensure!(
+        writes >= least,
+        "{name} needs only {writes} writes: is this the scenario?"
+    );
     Ok(())
 }
 
@@ -251,7 +272,9 @@ impl Scenario for Install {
     }
 
     async fn begin(&self, stage: &Stage, subject: &Subject) -> Result<()> {
-        stage.install(subject, json!({ "commonLabels": { "team": "a" } })).await
+        stage
+            .install(subject, json!({ "commonLabels": { "team": "a" } }))
+            .await
     }
 }
 
@@ -315,7 +338,9 @@ impl Scenario for Collection {
                 .crds(&subject.group, 1);
             stage.push(subject, version, &fixture).await?;
         }
-        stage.install(subject, json!({ "revisionHistoryLimit": 0 })).await?;
+        stage
+            .install(subject, json!({ "revisionHistoryLimit": 0 }))
+            .await?;
         stage.serves(subject, 1).await?;
         make_custom_resource(&stage.world, &subject.group, "Thing0", INSTANCE).await?;
         for version in 2..=4 {

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use testkit::World;
+use testkit::world::USER;
 
 /// Kinds of objects that the packages of these tests carry.
 const CARRIED: [&str; 2] = ["CustomResourceDefinition", "Composition"];
@@ -87,13 +88,24 @@ fn comparable(object: &Value) -> Value {
         }
     }
     // The hash follows from the content, which is compared anyway.
-    if let Some(hash) = metadata.get_mut("annotations").and_then(|a| a.get_mut("gantry.dev/content")) {
+    if let Some(hash) = metadata
+        .get_mut("annotations")
+        .and_then(|a| a.get_mut("gantry.dev/content"))
+    {
         *hash = json!("(hash)");
     }
-    let owners = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+    let owners = object["metadata"]["ownerReferences"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let owners = owners.iter().map(|o| {
         let (kind, name) = (o["kind"].as_str(), o["name"].as_str());
-        format!("{} {} controller={}", kind.unwrap_or_default(), name.unwrap_or_default(), o["controller"])
+        format!(
+            "{} {} controller={}",
+            kind.unwrap_or_default(),
+            name.unwrap_or_default(),
+            o["controller"]
+        )
     });
     let owners: Vec<String> = owners.collect();
     metadata.insert("owners".to_owned(), json!(owners));
@@ -131,9 +143,15 @@ fn object_refs(refs: &Value) -> Value {
 /// Where two states differ, for messages.
 pub(crate) fn difference(found: &BTreeMap<String, Value>, expected: &BTreeMap<String, Value>) -> String {
     let mut lines = vec![];
-    for key in expected.keys().chain(found.keys().filter(|k| !expected.contains_key(*k))) {
+    for key in expected
+        .keys()
+        .chain(found.keys().filter(|k| !expected.contains_key(*k)))
+    {
         let nothing = Value::Null;
-        let (is, should) = (found.get(key).unwrap_or(&nothing), expected.get(key).unwrap_or(&nothing));
+        let (is, should) = (
+            found.get(key).unwrap_or(&nothing),
+            expected.get(key).unwrap_or(&nothing),
+        );
         differing(key, is, should, &mut lines);
     }
     lines.join("\n")
@@ -145,7 +163,10 @@ fn differing(path: &str, is: &Value, should: &Value, lines: &mut Vec<String>) {
         (Value::Object(is), Value::Object(should)) => {
             for key in is.keys().chain(should.keys().filter(|k| !is.contains_key(*k))) {
                 let nothing = Value::Null;
-                let (is, should) = (is.get(key).unwrap_or(&nothing), should.get(key).unwrap_or(&nothing));
+                let (is, should) = (
+                    is.get(key).unwrap_or(&nothing),
+                    should.get(key).unwrap_or(&nothing),
+                );
                 differing(&format!("{path}.{key}"), is, should, lines);
             }
         }
@@ -157,13 +178,21 @@ fn differing(path: &str, is: &Value, should: &Value, lines: &mut Vec<String>) {
 pub(crate) async fn custom_resource(world: &World, group: &str, kind: &str, name: &str) -> Result<String> {
     let resource = format!("{}s.{group}", kind.to_lowercase());
     let path = "jsonpath={.metadata.uid}{.metadata.deletionTimestamp}";
-    let uid = world.plane().kubectl(&["get", &resource, name, "-o", path]).await?;
+    let uid = world
+        .plane()
+        .kubectl(&["get", &resource, name, "-o", path])
+        .await?;
     assert_eq!(uid.len(), 36, "{resource} {name} is being deleted: {uid}");
     Ok(uid)
 }
 
 /// Makes a custom resource of a synthetic kind; answers its UID.
-pub(crate) async fn make_custom_resource(world: &World, group: &str, kind: &str, name: &str) -> Result<String> {
+pub(crate) async fn make_custom_resource(
+    world: &World,
+    group: &str,
+    kind: &str,
+    name: &str,
+) -> Result<String> {
     let object = json!({
         "apiVersion": format!("{group}/v1beta1"), "kind": kind,
         "metadata": { "name": name }, "spec": {},
@@ -174,4 +203,13 @@ pub(crate) async fn make_custom_resource(world: &World, group: &str, kind: &str,
         .await
         .with_context(|| format!("cannot make a {kind} of {group}"))?;
     custom_resource(world, group, kind, name).await
+}
+
+/// That the operator was never told that it may not: `deploy/rbac.yaml` is enough for all it did here.
+pub(crate) fn nothing_was_forbidden(world: &World) -> Result<()> {
+    let events = world.plane().audit()?.into_iter();
+    let forbidden = events.filter(|e| e.user == USER && e.code == 403);
+    let forbidden: Vec<_> = forbidden.map(|e| format!("{} {}", e.verb, e.uri)).collect();
+    ensure!(forbidden.is_empty(), "forbidden to the operator: {forbidden:#?}");
+    Ok(())
 }
