@@ -62,14 +62,15 @@ fn a_moved_tag_is_not_followed_unless_somebody_asks() -> Result<()> {
         let before = scene.settled().await?;
         registry.push(&scene.name, "latest", &content("v2").build()?);
         let asked = registry.count(&Match::any());
-        // Neither time nor a change of other fields is a reason to ask.
+        // Neither time nor a change of other fields is a reason to ask, also when a poll would be due.
+        let rests = async || Ok(registry.count(&Match::any()) == asked);
+        lasting("nobody asks", Duration::from_secs(3), rests).await?;
         scene
             .patch(json!({ "spec": { "revisionHistoryLimit": 3 } }))
             .await?;
         scene.until("the change is seen", is_current).await?;
+        lasting("nobody asks", Duration::from_secs(2), rests).await?;
         let digest = |p: &Value| p["status"]["resolvedDigest"].clone();
-        let rests = async || Ok(registry.count(&Match::any()) == asked);
-        lasting("nobody asks", Duration::from_secs(4), rests).await?;
         assert_eq!(digest(&scene.get().await?), digest(&before));
 
         let request =
