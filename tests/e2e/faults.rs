@@ -1,12 +1,12 @@
-//! The API server answers badly, or not at all, or refuses an object: installs and upgrades end in the state that they
-//! have without, or leave alone what serves (design §3.1, rule 2).
+//! The API server answers badly, or not at all, or refuses an object: installs and upgrades end in the state
+//! that they have without, or leave alone what serves (design §3.1, rule 2).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use testkit::world::{ACCOUNT, NAMESPACE, condition_of};
+use testkit::world::{ACCOUNT, NAMESPACE, USER, condition_of};
 use testkit::{
     Fault, FaultProxy, Match, OperatorOptions, PackageFixture, Registry, Rule, World, WorldOptions, synthetic,
 };
@@ -152,7 +152,8 @@ fn whatever_the_api_server_answers_the_end_is_the_same() -> Result<()> {
     })
 }
 
-/// A policy of the cluster that refuses objects with this text in their name; `real_only`: it lets dry runs pass.
+/// A policy of the cluster that refuses objects with this text in their name; `real_only`: it lets dry runs
+/// pass.
 async fn forbid(world: &World, name: &str, part: &str, real_only: bool) -> Result<()> {
     let condition = if real_only {
         format!("object.metadata.name.contains('{part}') && !(has(request.dryRun) && request.dryRun)")
@@ -170,7 +171,7 @@ async fn forbid(world: &World, name: &str, part: &str, real_only: bool) -> Resul
             }] },
             "matchConditions": [
                 { "name": "only-these", "expression": condition },
-                { "name": "only-ours", "expression": format!("request.userInfo.username == '{}'", testkit::world::USER) },
+                { "name": "only-ours", "expression": format!("request.userInfo.username == '{USER}'") },
             ],
             "validations": [{ "expression": "false", "message": "the cluster's policy says no" }],
         },

@@ -1,5 +1,6 @@
-//! The operator is killed after each n-th write of an install, an upgrade and a collection, and started again: it always
-//! ends in the state of an undisturbed run, and nothing of the users' is lost (design rule 6).
+//! The operator is killed after each n-th write of an install, an upgrade and a collection, and started
+//! again: it always ends in the state of an undisturbed run, and nothing of the users' is lost (design rule
+//! 6).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -201,7 +202,7 @@ impl Stage {
             if start.elapsed() > SOON {
                 let differs = difference(&state, expected);
                 bail!(
-                    "{name}, killed {moment:?} write {n} ({restarted}): not in its end state after {SOON:?}:\n{differs}\n{}",
+                    "{name}, killed {moment:?} write {n} ({restarted}): not in its end state:\n{differs}\n{}",
                     self.world.dump("Provider", &subject.name).await
                 );
             }
@@ -278,8 +279,8 @@ impl Scenario for Install {
     }
 }
 
-/// An upgrade that changes one CRD, adds one, drops one and keeps the others; a kept and the dropped kind have custom
-/// resources.
+/// An upgrade that changes one CRD, adds one, drops one and keeps the others; a kept and the dropped kind
+/// have custom resources.
 struct Upgrade;
 
 const INSTANCE: &str = "precious";

@@ -1,4 +1,5 @@
-//! One writer at a time: replicas, a package manager of the reference, another installation (design rule 5, §7).
+//! One writer at a time: replicas, a package manager of the reference, another installation (design rule 5,
+//! §7).
 
 use std::time::{Duration, Instant};
 
@@ -109,7 +110,8 @@ fn replicas_follow_each_other_and_a_frozen_leader_writes_nothing() -> Result<()>
             "the dead leader's lease was not respected"
         );
 
-        // A leader that stands still past its lease, in the middle of its work, writes nothing when it goes on.
+        // A leader that stands still past its lease, in the middle of its work, writes nothing when it goes
+        // on.
         let fourth = Operator::start(replica(&world, "fourth")).await?;
         let begun = world.plane().audit_mark()?;
         install(&world, "late", 60).await?;
@@ -309,7 +311,8 @@ fn definitions_are_never_downgraded_and_a_live_claim_is_respected() -> Result<()
             "it wrote beside another installation: {wrote:#?}"
         );
 
-        // The other one dies: its claim is taken over, older definitions are written, the newer one is left alone.
+        // The other one dies: its claim is taken over, older definitions are written, the newer one is left
+        // alone.
         drop(other);
         world.operator()?.await_ready(SOON).await?;
         let provider = world

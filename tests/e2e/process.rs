@@ -140,7 +140,8 @@ fn without_a_store_it_works_and_a_stop_in_the_middle_is_orderly() -> Result<()> 
         installed(&world, "small").await?;
         shows(world.operator()?).await?;
 
-        // Asked to stop in the middle of a hundred CRDs it ends in time, and the next one goes on where it was.
+        // Asked to stop in the middle of a hundred CRDs it ends in time, and the next one goes on where it
+        // was.
         let large = PackageFixture::provider("large")
             .crd_bytes(20_000)
             .crds("large.process.example.org", 100);

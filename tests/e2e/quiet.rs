@@ -18,7 +18,8 @@ const CALM: Duration = Duration::from_secs(8);
 /// How long nothing may be written then. Polls happen meanwhile.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Packages in every state that lasts: healthy, polled, with something missing, unknown, refused, unreachable.
+/// Packages in every state that lasts: healthy, polled, with something missing, unknown, refused,
+/// unreachable.
 struct Scene {
     world: World,
     /// Where one package comes from that can't be had any more.

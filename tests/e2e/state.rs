@@ -1,5 +1,5 @@
-//! What a package left behind in the cluster, without what differs from run to run: to compare a disturbed run with an
-//! undisturbed one.
+//! What a package left behind in the cluster, without what differs from run to run: to compare a disturbed
+//! run with an undisturbed one.
 
 use std::collections::BTreeMap;
 
