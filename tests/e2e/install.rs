@@ -261,10 +261,7 @@ fn deleting_a_package_takes_its_revisions_and_crds_along() -> Result<()> {
         assert_eq!(controller(&scene.crd(&scene.crd_name(1)).await?), None);
         scene.delete().await?;
         for n in 0..2 {
-            scene
-                .world
-                .wait_gone("CustomResourceDefinition", &scene.crd_name(n), SOON)
-                .await?;
+            scene.crd_going(&scene.crd_name(n)).await?;
         }
         let look = async || Ok(scene.revisions().await?.is_empty().then_some(()));
         testkit::eventually("all revisions are gone", SOON, look).await

@@ -104,9 +104,6 @@ fn a_paused_package_can_be_deleted() -> Result<()> {
             .world
             .wait_gone(&kind, name(&revision), crate::scene::SOON)
             .await?;
-        scene
-            .world
-            .wait_gone("CustomResourceDefinition", &scene.crd_name(0), crate::scene::SOON)
-            .await
+        scene.crd_going(&scene.crd_name(0)).await
     })
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::wait::lasting;
 use testkit::{PackageFixture, run};
 
-use crate::scene::{SOON, Scene, controller, message, name, owners, reason, says};
+use crate::scene::{Scene, controller, message, name, owners, reason, says};
 use crate::world;
 
 /// One version of a CRD.
@@ -318,20 +318,8 @@ fn a_crd_whose_names_are_taken_gives_everything_back() -> Result<()> {
             .crd_until(&scene.crd_name(0), "content is that of v1", version)
             .await?;
         scene.delete().await?;
-        scene
-            .world
-            .delete(
-                "CustomResourceDefinition",
-                &format!("occupieds.{}", scene.group()),
-            )
-            .await?;
-        scene
-            .world
-            .wait_gone(
-                "CustomResourceDefinition",
-                &format!("occupieds.{}", scene.group()),
-                SOON,
-            )
-            .await
+        let occupied = format!("occupieds.{}", scene.group());
+        scene.world.delete("CustomResourceDefinition", &occupied).await?;
+        scene.crd_going(&occupied).await
     })
 }

@@ -232,6 +232,21 @@ impl Scene {
         }
     }
 
+    /// Waits until a CRD is gone, or going with nobody but the API server to wait for: it takes minutes now and
+    /// then for a CRD that is deleted right after it was made ("storage is (re)initializing").
+    pub(crate) async fn crd_going(&self, name: &str) -> Result<()> {
+        let going = |crd: &Value| {
+            let meta = &crd["metadata"];
+            meta["deletionTimestamp"].is_string()
+                && meta["finalizers"] == json!(["customresourcecleanup.apiextensions.k8s.io"])
+        };
+        let look = async || {
+            let crd = self.world.get("CustomResourceDefinition", name).await?;
+            Ok(crd.is_none_or(|crd| going(&crd)).then_some(()))
+        };
+        eventually(&format!("CRD {name} goes"), SOON, look).await
+    }
+
     /// Deletes the package and waits until it is gone; CRDs follow by the cluster's own collector.
     pub(crate) async fn delete(&self) -> Result<()> {
         self.world.delete(self.kind, &self.name).await?;
