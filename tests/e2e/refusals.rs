@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 use testkit::wait::lasting;
-use testkit::{PackageFixture, run};
+use testkit::{PackageFixture, eventually, run};
 
-use crate::scene::{Scene, controller, message, name, owners, reason, says};
+use crate::scene::{SOON, Scene, controller, message, name, owners, reason, says};
 use crate::world;
 
 /// One version of a CRD.
@@ -305,13 +305,17 @@ fn a_crd_whose_names_are_taken_gives_everything_back() -> Result<()> {
                 p["status"]["servingRevision"] == name(&old) && says(p, "Healthy", "True")
             })
             .await?;
-        // It is not tried again and again.
-        let rests = async || {
-            let package = scene.get().await?;
-            Ok(name(&scene.active().await?) == name(&old) && says(&package, "Stalled", "True"))
+        // It is checked once more, and then not tried again and again.
+        let checked = async || {
+            let wanted = scene.get().await?["status"]["currentRevision"].clone();
+            let revision = scene.revision(&wanted).await?;
+            let refused = reason(&revision, "Preflighted") == "False Refused";
+            Ok((refused && revision["spec"]["desiredState"] == "Inactive").then_some(()))
         };
-        scene.refused().await?;
+        eventually("it is checked once more", SOON, checked).await?;
+        let rests = async || Ok(name(&scene.active().await?) == name(&old));
         lasting("the refused one rests", Duration::from_secs(6), rests).await?;
+        scene.refused().await?;
         assert_eq!(name(&scene.active().await?), name(&old));
         let version = |crd: &Value| crd["metadata"]["labels"]["example.org/version"] == "v1";
         scene
