@@ -79,6 +79,12 @@ impl Preconditions {
 #[derive(Clone, Debug)]
 pub struct Payload(Bytes);
 
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl From<Bytes> for Payload {
     fn from(json: Bytes) -> Self {
         Self(json)

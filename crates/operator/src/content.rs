@@ -12,9 +12,8 @@ use api::pkg::PullPolicy;
 use jiff::Timestamp;
 use kit::work::CpuGate;
 use oci::{Digest, Reference};
-use package::{JsonLines, ObjectEntry, Options, Parsed};
+use package::{Fields, JsonLines, ObjectEntry, Options, Parsed};
 use registry::{Deadline, Derived, Keychain, Registry};
-use serde_json::Value;
 
 use crate::images;
 use crate::manager::check::Trouble;
@@ -60,8 +59,8 @@ impl Bodies {
     ///
     /// # Errors
     /// If the file is damaged.
-    pub fn read(&mut self, entry: &ObjectEntry) -> Result<Value, package::ReadError> {
-        package::read_object(&mut self.file, entry)
+    pub fn read(&mut self, entry: &ObjectEntry) -> Result<Fields, package::ReadError> {
+        package::read_fields(&mut self.file, entry)
     }
 }
 

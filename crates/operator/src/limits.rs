@@ -70,6 +70,11 @@ pub const LIMITS: &[Limit] = &[
         "a second one would slow the first down, and memory stays that of one",
     ),
     fixed(
+        "CRDs read on suspicion at a time",
+        "2 to 64",
+        "most of these reads are in vain while the API server still works on them; more while they find served ones",
+    ),
+    fixed(
         "objects of a package",
         "5000",
         "the status names each in some 200 bytes, and the API server takes 1.5 MiB for a revision",
@@ -190,7 +195,7 @@ pub const LIMITS: &[Limit] = &[
 mod tests {
     use super::*;
     use crate::manager::check;
-    use crate::revision::{establish, job, plan, work};
+    use crate::revision::{establish, job, plan, served, work};
     use crate::{conditions, content, crds, images, metrics};
 
     #[test]
@@ -219,6 +224,10 @@ mod tests {
                 crate::revision::task::MAX_OBJECTS.to_string(),
             ),
             ("busy answers in a row", job::REFUSED_IN_A_ROW.to_string()),
+            (
+                "CRDs read on suspicion at a time",
+                format!("{} to {}", served::SUSPECTS_MIN, served::SUSPECTS_MAX),
+            ),
             ("tries of one write", job::WRITE_TRIES.to_string()),
             ("pause between tries of one write", seconds(job::WRITE_PAUSE_MAX)),
             ("rounds of one task", establish::ROUNDS.to_string()),

@@ -26,6 +26,6 @@ pub use limits::LIMITS;
 pub use meta::{Dependency, Incompatible, Meta};
 pub use object::{ObjectEntry, ObjectHeader};
 pub use parse::{FORMAT, Options, Parsed, parse};
-pub use sink::{Discard, JsonLines, ReadError, Sink, read_object};
+pub use sink::{Discard, Fields, JsonLines, ReadError, Sink, read_fields, read_object};
 pub use warning::{Warning, WarningKind};
 pub use yaml::{YamlError, from_yaml, to_yaml};

@@ -4,18 +4,51 @@
 use std::collections::BTreeMap;
 
 use kit::meta::{Meta, Owner};
+use kit::write::Payload;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::diff::Item;
+use super::items::{self, WebhookService};
 use super::ownership;
 
 /// Top-level fields that are not content.
 const NOT_CONTENT: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
+/// An object's content. Values are passed on as the text that they are: as trees, a few large definitions at a time would
+/// be most of this process's memory.
+#[derive(Clone, Debug)]
+pub(super) struct Object {
+    metadata: Value,
+    fields: BTreeMap<String, Box<RawValue>>,
+}
+
+impl Object {
+    /// The object of these fields.
+    pub(super) fn new(mut fields: BTreeMap<String, Box<RawValue>>) -> Result<Self, serde_json::Error> {
+        let metadata = match fields.remove("metadata") {
+            Some(metadata) => serde_json::from_str(metadata.get())?,
+            None => json!({}),
+        };
+        Ok(Self { metadata, fields })
+    }
+
+    /// The same object with its webhooks pointing to their service.
+    pub(super) fn wired(self, webhooks: &WebhookService) -> Result<Self, serde_json::Error> {
+        let Self { metadata, fields } = self;
+        let wired = items::wire(serde_json::to_value(fields)?, webhooks);
+        let fields = serde_json::from_value(wired)?;
+        Ok(Self { metadata, fields })
+    }
+}
+
 /// The body that creates the object.
-#[must_use]
-pub(super) fn create(mut object: Value, item: &Item, owners: &[Owner]) -> Value {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+pub(super) fn create(object: Object, item: &Item, owners: &[Owner]) -> Result<Payload, serde_json::Error> {
+    let Object {
+        mut metadata,
+        mut fields,
+    } = object;
+    if let Some(metadata) = metadata.as_object_mut() {
         metadata.insert("name".into(), json!(item.name));
         for (field, wanted) in [("labels", &item.labels), ("annotations", &item.annotations)] {
             let have = metadata.entry(field).or_insert_with(|| json!({}));
@@ -25,7 +58,7 @@ pub(super) fn create(mut object: Value, item: &Item, owners: &[Owner]) -> Value 
         }
         if metadata
             .get("labels")
-            .is_some_and(|l| l.as_object().is_none_or(serde_json::Map::is_empty))
+            .is_some_and(|l| l.as_object().is_none_or(Map::is_empty))
         {
             metadata.remove("labels");
         }
@@ -35,48 +68,68 @@ pub(super) fn create(mut object: Value, item: &Item, owners: &[Owner]) -> Value 
         }
         metadata.insert("ownerReferences".into(), ownership::to_json(owners));
     }
-    object
+    fields.insert("metadata".to_owned(), to_raw_value(&metadata)?);
+    Ok(Payload::from(serde_json::to_vec(&fields)?))
 }
 
 /// A JSON patch (RFC 6902) that makes the live object's content equal to the package's, sets our labels and annotations
 /// and the owners, and keeps everything else in its metadata. Setting uid and resourceVersion makes it conditional: the
 /// API server answers 409 when either is another by then.
-#[must_use]
-pub(super) fn replace(object: &Value, item: &Item, owners: &[Owner], live: &Meta) -> Value {
-    let mut ops = condition(live, owners);
-    for (key, value) in object.as_object().into_iter().flatten() {
+pub(super) fn replace(
+    object: &Object,
+    item: &Item,
+    owners: &[Owner],
+    live: &Meta,
+) -> Result<Payload, serde_json::Error> {
+    #[derive(serde::Serialize)]
+    struct Add<'a> {
+        op: &'static str,
+        path: String,
+        value: &'a RawValue,
+    }
+    let mut ops = condition(live, owners)
+        .iter()
+        .map(to_raw_value)
+        .collect::<Result<Vec<_>, _>>()?;
+    for (key, value) in &object.fields {
         if !NOT_CONTENT.contains(&key.as_str()) {
             // `add` replaces what is there and makes what isn't.
-            ops.push(json!({"op": "add", "path": pointer(&[key]), "value": value}));
+            let path = pointer(&[key]);
+            ops.push(to_raw_value(&Add {
+                op: "add",
+                path,
+                value,
+            })?);
         }
     }
-    let content = |field: &str| {
-        object
-            .pointer(&format!("/metadata/{field}"))
-            .and_then(Value::as_object)
-    };
+    let content = |field: &str| object.metadata.get(field).and_then(Value::as_object);
     let labels = merged(content("labels"), &item.labels);
     let mut annotations = merged(content("annotations"), &item.annotations);
     annotations.insert(api::annotation::CONTENT.to_owned(), json!(item.hash));
     annotations.extend(keys(item).map(|keys| (api::annotation::KEYS.to_owned(), json!(keys))));
     let gone = stale(live, &labels, &annotations);
+    let mut metadata = vec![];
     for (field, wanted, have) in [
         ("labels", labels, &live.labels),
         ("annotations", annotations, &live.annotations),
     ] {
         if have.is_empty() && !wanted.is_empty() {
             // Nobody has any (or only what a watch doesn't show): a map is made if there is none, then filled.
-            ops.push(json!({"op": "add", "path": pointer(&["metadata", field]), "value": wanted}));
+            metadata.push(json!({"op": "add", "path": pointer(&["metadata", field]), "value": wanted}));
             continue;
         }
         for (key, value) in wanted {
             if have.get(&key).map(String::as_str) != value.as_str() {
-                ops.push(json!({"op": "add", "path": pointer(&["metadata", field, &key]), "value": value}));
+                metadata
+                    .push(json!({"op": "add", "path": pointer(&["metadata", field, &key]), "value": value}));
             }
         }
     }
-    ops.extend(gone.iter().map(|path| json!({"op": "remove", "path": path})));
-    Value::Array(ops)
+    metadata.extend(gone.iter().map(|path| json!({"op": "remove", "path": path})));
+    for op in &metadata {
+        ops.push(to_raw_value(op)?);
+    }
+    Ok(Payload::from(serde_json::to_vec(&ops)?))
 }
 
 /// The keys that we set, for [`api::annotation::KEYS`]; nothing where we set none.
@@ -114,8 +167,8 @@ fn stale(live: &Meta, labels: &Map<String, Value>, annotations: &Map<String, Val
 
 /// A JSON patch of nothing but the owners.
 #[must_use]
-pub(super) fn own(owners: &[Owner], live: &Meta) -> Value {
-    Value::Array(condition(live, owners))
+pub(super) fn own(owners: &[Owner], live: &Meta) -> Payload {
+    Payload::from(Value::Array(condition(live, owners)))
 }
 
 fn condition(live: &Meta, owners: &[Owner]) -> Vec<Value> {
@@ -160,7 +213,7 @@ mod tests {
         }
     }
 
-    fn object() -> Value {
+    fn content() -> Value {
         json!({
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": {"name": "x.example.org", "annotations": {"a/b": "c"}, "labels": {"team": "content"}},
@@ -168,9 +221,17 @@ mod tests {
         })
     }
 
+    fn object() -> Object {
+        Object::new(serde_json::from_value(content()).unwrap()).unwrap()
+    }
+
+    fn json_of(payload: Result<Payload, serde_json::Error>) -> Value {
+        serde_json::from_slice(payload.unwrap().as_ref()).unwrap()
+    }
+
     #[test]
     fn a_new_object_carries_content_owners_and_common_labels() {
-        let body = create(object(), &item(), &[]);
+        let body = json_of(create(object(), &item(), &[]));
         assert_eq!(
             body["metadata"]["labels"],
             json!({"team": "a"}),
@@ -180,7 +241,8 @@ mod tests {
             body["metadata"]["annotations"],
             json!({"a/b": "c", "gantry.dev/content": "1-h", "gantry.dev/keys": KEYS})
         );
-        assert_eq!(body["spec"], object()["spec"]);
+        assert_eq!(body["spec"], content()["spec"]);
+        assert_eq!(body["kind"], "CustomResourceDefinition");
     }
 
     #[test]
@@ -196,7 +258,7 @@ mod tests {
             .into(),
             ..Meta::default()
         };
-        let patch = replace(&object(), &item(), &[], &live);
+        let patch = json_of(replace(&object(), &item(), &[], &live));
         let paths: Vec<&str> = patch
             .as_array()
             .unwrap()
@@ -231,7 +293,7 @@ mod tests {
             ..Meta::default()
         };
         let removed = |item: &Item| -> Vec<String> {
-            let patch = replace(&object(), item, &[], &live);
+            let patch = json_of(replace(&object(), item, &[], &live));
             let ops = patch.as_array().unwrap().iter().filter(|op| op["op"] == "remove");
             ops.filter_map(|op| op["path"].as_str().map(str::to_owned))
                 .collect()
@@ -253,7 +315,7 @@ mod tests {
 
     #[test]
     fn maps_are_made_where_there_are_none() {
-        let patch = replace(&object(), &item(), &[], &Meta::default());
+        let patch = json_of(replace(&object(), &item(), &[], &Meta::default()));
         let made = |path: &str| {
             patch
                 .as_array()

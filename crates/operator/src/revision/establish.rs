@@ -10,7 +10,7 @@ use kit::read;
 use tokio::time::Instant;
 
 use super::diff::{self, Item, Todo, Written};
-use super::job::{Failure, Job};
+use super::job::{Failure, Job, malformed};
 use super::ownership::Claim;
 use super::plan::Ending;
 use super::served::{Served, served};
@@ -208,7 +208,8 @@ async fn create(job: &Job, places: Vec<usize>, shown: &Shown) -> Vec<Failure> {
             else {
                 return Ok(());
             };
-            let body = kit::write::Payload::from(body::create(job.body(item)?, item, owners));
+            let body =
+                body::create(job.body(item)?, item, owners).map_err(|error| malformed(item, &error))?;
             let made = job
                 .send(&job.cx.writer, item, |writer| {
                     let (target, body) = (target.clone(), body.clone());
@@ -241,10 +242,12 @@ async fn take(job: &Job, places: Vec<usize>, shown: &Shown) -> Vec<Failure> {
         let (patch, content) = match diff::todo(item, Some(&live), record, parties) {
             Todo::Nothing => return Ok(()),
             Todo::Own(owners) => (body::own(&owners, &live), false),
-            Todo::Replace(owners) => (body::replace(&job.body(item)?, item, &owners, &live), true),
+            Todo::Replace(owners) => {
+                let patch = body::replace(&job.body(item)?, item, &owners, &live);
+                (patch.map_err(|error| malformed(item, &error))?, true)
+            }
             Todo::Create | Todo::Refused(_) => return Err(Failure::Redo),
         };
-        let patch = kit::write::Payload::from(patch);
         let taken = job
             .send(&job.cx.writer, item, |writer| {
                 let (target, patch) = (target.clone(), patch.clone());
@@ -317,7 +320,7 @@ pub(crate) async fn release(job: &Job) -> Vec<Failure> {
             annotations: BTreeMap::new(),
             entry: usize::MAX,
         };
-        let patch = kit::write::Payload::from(body::own(&owners, &live));
+        let patch = body::own(&owners, &live);
         let released = job
             .send(&job.cx.writer, &item, |writer| {
                 let (target, patch) = (target.clone(), patch.clone());

@@ -12,6 +12,7 @@ use kit::resource::Target;
 use kit::write::{WriteError, Writer};
 use tokio_util::sync::CancellationToken;
 
+use super::body::Object;
 use super::diff::{Item, Written};
 use super::items::WebhookService;
 use super::observe;
@@ -191,7 +192,7 @@ impl Job {
     }
 
     /// The content of one object, with webhooks wired.
-    pub(crate) fn body(&self, item: &Item) -> Result<serde_json::Value, Failure> {
+    pub(super) fn body(&self, item: &Item) -> Result<Object, Failure> {
         let lost = |error: String| Failure::Lost(format!("{}: {error}", survey::named(item)));
         let content = self
             .content
@@ -200,11 +201,14 @@ impl Job {
         let entry = content.parsed.objects.get(item.entry);
         let entry = entry.ok_or_else(|| lost("it is not in the index".to_owned()))?;
         let mut bodies = content.open().map_err(|error| lost(error.to_string()))?;
-        let body = bodies.read(entry).map_err(|error| lost(error.to_string()))?;
-        Ok(match &self.webhooks {
-            Some(webhooks) if entry.needs_webhook() => super::items::wire(body, webhooks),
-            _ => body,
-        })
+        let fields = bodies.read(entry).map_err(|error| lost(error.to_string()))?;
+        let object = Object::new(fields).map_err(|error| malformed(item, &error))?;
+        match &self.webhooks {
+            Some(webhooks) if entry.needs_webhook() => {
+                object.wired(webhooks).map_err(|error| malformed(item, &error))
+            }
+            _ => Ok(object),
+        }
     }
 
     /// Sends a write, again if the API server had no time, within the bounds of all packages.
@@ -279,6 +283,11 @@ impl Job {
         self.cx.works.progress(self.uid(), self.ticket, progress);
         self.cx.revisions.add(self.key.clone());
     }
+}
+
+/// An object that can't be written as JSON again. It was read as such, so this does not happen.
+pub(super) fn malformed(item: &Item, error: &serde_json::Error) -> Failure {
+    Failure::Refused(format!("{}: {error}", survey::named(item)))
 }
 
 /// Resource versions are numbers to this API server's clients for comparing, as the watch protocol of Kubernetes 1.35

@@ -10,7 +10,7 @@ mod observe;
 pub mod ownership;
 pub mod plan;
 mod preflight;
-mod served;
+pub(crate) mod served;
 mod status;
 pub mod survey;
 pub(crate) mod task;

@@ -7,7 +7,7 @@ use kit::read;
 use kit::resource::{Resource, Target};
 
 use super::body;
-use super::job::{Failure, Job};
+use super::job::{Failure, Job, malformed};
 use super::ownership::Claim;
 use super::plan::Ending;
 use super::survey::named;
@@ -161,13 +161,14 @@ async fn dry_run(job: &Job, survey: &super::survey::Survey) -> Vec<Failure> {
             };
             let content = job.body(item)?;
             let live = job.live(item);
+            let payload = match &live {
+                Some(live) => body::replace(&content, item, &owners, live),
+                None => body::create(content, item, &owners),
+            };
+            let payload = payload.map_err(|error| malformed(item, &error))?;
             let checked = job
                 .send(&writer, item, |writer| {
-                    let payload = match &live {
-                        Some(live) => body::replace(&content, item, &owners, live),
-                        None => body::create(content.clone(), item, &owners),
-                    };
-                    let (target, exists) = (target.clone(), live.is_some());
+                    let (target, payload, exists) = (target.clone(), payload.clone(), live.is_some());
                     async move {
                         let manager = api::FIELD_MANAGER_REVISION;
                         let answer = match exists {
