@@ -6,6 +6,7 @@
 // Helpers of tests are tests too.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod cli;
 mod content;
 mod crds;
 mod deleted_again;
@@ -13,7 +14,6 @@ mod dependencies;
 mod docs;
 mod drift;
 mod faults;
-mod first_install;
 mod history;
 mod images;
 mod inherited;
