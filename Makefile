@@ -28,8 +28,11 @@ demo: ## Show on a real API server what Gantry does; DEMO_EXIT=1 ends it at the 
 	cargo build -p gantry-operator -p gantry-cli -p gantry-tests --bin gantry-operator --bin gantry --bin gantry-demo && \
 	exec "$${CARGO_TARGET_DIR:-target}/debug/gantry-demo"
 
-bench: build ## Measure, beside a bare client, and write BENCHMARKS.md; GANTRY_CORPUS names the CRDs
-	@$(TOOLS) && export GANTRY_TOOLS && cargo run --release -p gantry-tests --bin gantry-bench
+# One cargo command, so that all are built with the same features of what they share.
+bench: ## Measure, beside a bare client, and write BENCHMARKS.md; GANTRY_CORPUS names the CRDs
+	@$(TOOLS) && export GANTRY_TOOLS && \
+	cargo build --release -p gantry-operator -p gantry-cli -p gantry-tests --bin gantry-operator --bin gantry --bin gantry-bench && \
+	exec "$${CARGO_TARGET_DIR:-target}/release/gantry-bench"
 
 lint: fmt clippy doors generated deny ## Check format, clippy, doors between crates, generated files, licences and sources
 

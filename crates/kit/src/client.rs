@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, BodyStream, StreamBody, combinators::UnsyncBoxBody
 use kube::{
     Client, Config,
     client::{Body, ClientBuilder},
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use tokio_stream::StreamExt;
 use tower::{BoxError, Layer, Service};
@@ -53,21 +53,21 @@ pub struct ClientArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The kubeconfig that was named cannot be used.
-    #[error("the kubeconfig {} cannot be used; check the path and its content", path.display())]
+    #[error("the kubeconfig {} cannot be used: {why}", path.display())]
     Kubeconfig {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: kube::config::KubeconfigError,
+        /// What is wrong with it, without any of its content: that may be a key.
+        why: String,
     },
     /// Nothing says where the API server is.
     #[error(
         "no API server is configured: no --kubeconfig, no usable KUBECONFIG or ~/.kube/config, \
-         and this is not a pod with a service account"
+         and this is not a pod with a service account: {why}"
     )]
     Unconfigured {
-        /// What is wrong with the kubeconfig that was looked for.
-        source: kube::config::KubeconfigError,
+        /// What is wrong with the kubeconfig that was looked for, without any of its content.
+        why: String,
     },
     /// The service account of this pod cannot be used.
     #[error("the pod's service account cannot be used; is its token mounted?")]
@@ -140,9 +140,9 @@ pub async fn config(args: &ClientArgs, user_agent: &str) -> Result<Config, Clien
     let told = args.context.is_some() || std::env::var_os("KUBECONFIG").is_some();
     let mut config = match &args.kubeconfig {
         Some(path) => {
-            let failed = |source| ClientError::Kubeconfig {
+            let failed = |error| ClientError::Kubeconfig {
                 path: path.clone(),
-                source,
+                why: without_content(&error),
             };
             let file = Kubeconfig::read_from(path).map_err(failed)?;
             Config::from_custom_kubeconfig(file, &options)
@@ -152,7 +152,14 @@ pub async fn config(args: &ClientArgs, user_agent: &str) -> Result<Config, Clien
         None if in_pod && !told => Config::incluster().map_err(|source| ClientError::InCluster { source })?,
         None => Config::from_kubeconfig(&options)
             .await
-            .map_err(|source| ClientError::Unconfigured { source })?,
+            .map_err(|error| ClientError::Unconfigured {
+                why: match &error {
+                    KubeconfigError::ReadConfig(_, path) => {
+                        format!("{}: {}", path.display(), without_content(&error))
+                    }
+                    other => without_content(other),
+                },
+            })?,
     };
     let agent = HeaderValue::from_str(user_agent).map_err(|_| ClientError::UserAgent {
         agent: user_agent.to_owned(),
@@ -167,6 +174,15 @@ pub async fn config(args: &ClientArgs, user_agent: &str) -> Result<Config, Clien
             (!args.impersonate_group.is_empty()).then(|| args.impersonate_group.clone());
     }
     Ok(config)
+}
+
+/// What is wrong with a kubeconfig. The parser's own words quote lines of the file, which may hold a token or a key.
+fn without_content(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::ReadConfig(error, _) => format!("{error}; check the path"),
+        KubeconfigError::Parse(_) => "it is no YAML of a kubeconfig; check its content".to_owned(),
+        other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+    }
 }
 
 fn build(config: Config) -> Result<Client, ClientError> {
@@ -330,7 +346,7 @@ mod tests {
             ..ClientArgs::default()
         };
         let error = connect(&missing, "test").await.map(drop).unwrap_err();
-        let sentence = "the kubeconfig /nowhere/config cannot be used; check the path and its content";
+        let sentence = "the kubeconfig /nowhere/config cannot be used: No such file or directory (os error 2); check the path";
         assert_eq!(error.to_string(), sentence);
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()

@@ -11,7 +11,9 @@ use kit::fence::Fence;
 use kit::lease::{self, Election, RivalLease, Rivals};
 use kit::metrics::{Build, Metrics, Reconciles, WatchCounts, Writes};
 use kit::queue::Queue;
+use kit::read::{self, ReadError};
 use kit::ready::Readiness;
+use kit::resource::{Resource, Target};
 use kit::shutdown::Shutdown;
 use kit::tasks::Tasks;
 use kit::watch::Watches;
@@ -23,11 +25,14 @@ use tokio_util::sync::CancellationToken;
 use crate::args::Args;
 use crate::context::{Context, Options};
 use crate::metrics::RegistryMetrics;
-use crate::{lead, wiring};
+use crate::{crds, lead, wiring};
 
 /// Runs the operator with the flags of this process.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return misread(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&anyhow::Error::new(error).context("threads can't be started")),
@@ -39,6 +44,24 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&error),
     }
+}
+
+/// Help and version are printed as they are; a wrong command line is one sentence.
+#[allow(
+    clippy::print_stderr,
+    reason = "a person is told what is wrong with the command line"
+)]
+fn misread(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let sentence = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    let sentence = sentence.trim_start_matches("error: ");
+    eprintln!("gantry-operator: {sentence}; see --help");
+    ExitCode::from(2)
 }
 
 /// One sentence on stderr.
@@ -83,6 +106,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let shutdown = Shutdown::install()?;
     let client = kit::client::connect(&client, &user_agent).await?;
+
+    may_work(&client, &namespace).await?;
 
     let metrics = Metrics::new(
         "gantry",
@@ -206,6 +231,21 @@ async fn run(args: Args) -> anyhow::Result<()> {
     }
     late.cancel();
     ended
+}
+
+/// Without the rights of `deploy/rbac.yaml` this process could only wait for ever: one of each part is tried.
+async fn may_work(client: &kube::Client, namespace: &str) -> anyhow::Result<()> {
+    let secrets = Resource::new("", "v1", "secrets", "Secret");
+    let secret = Target::namespaced(secrets, namespace, "gantry-rights");
+    let crd = crds::target("providers.pkg.crossplane.io");
+    for target in crd.into_iter().chain([secret]) {
+        if let Err(error @ ReadError::Forbidden { .. }) = read::meta(client, &target).await {
+            anyhow::bail!(
+                "rights are missing, apply deploy/rbac.yaml for this namespace and account: {error}"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Ends when leadership is lost; never without an election.

@@ -543,6 +543,46 @@ fn a_rollback_needs_no_registry() {
 }
 
 #[test]
+fn forward_again_after_a_rollback_without_a_registry() {
+    for registry_is_back in [false, true] {
+        for restart in [false, true] {
+            let mut m = Model::tagged();
+            m.settle();
+            m.set(|spec| spec.package = "registry.invalid/a/p:v2".into());
+            m.tag = Ok(digest(2));
+            m.settle();
+            m.tag = Err(trouble());
+            m.set(|spec| spec.package = "registry.invalid/a/p:v1".into());
+            m.settle();
+            assert_eq!(m.active_digest(), Some(digest(1)));
+            if restart {
+                m.check = None;
+                m.settle();
+                assert_eq!(m.active_digest(), Some(digest(1)));
+            }
+            m.tag = if registry_is_back {
+                Ok(digest(2))
+            } else {
+                Err(trouble())
+            };
+            m.set(|spec| spec.package = "registry.invalid/a/p:v2".into());
+            m.settle();
+            assert_eq!(
+                m.active_digest(),
+                Some(digest(2)),
+                "back {registry_is_back}, restart {restart}"
+            );
+            let images: Vec<_> = m.revisions.values().map(|r| r.spec.image.clone()).collect();
+            assert_eq!(
+                images.iter().filter(|i| i.ends_with(":v2")).count(),
+                1,
+                "{images:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn if_not_present_stays_with_its_digest() {
     let mut m = Model::tagged();
     m.settle();

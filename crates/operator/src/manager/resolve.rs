@@ -91,15 +91,17 @@ fn remembered(seen: &Seen, effective: &str) -> Option<Digest> {
     if !same {
         return None;
     }
+    // The digest that was written down beside them is the answer; the current revision speaks for it only where that field
+    // is missing, as after another version's CRDs.
+    if let Some(digest) = status.resolved_digest.as_deref() {
+        return Digest::parse(digest).ok();
+    }
     let current = status.current_revision.as_deref();
-    let revision = seen
-        .revisions
-        .iter()
-        .map(|r| View(r))
-        .find(|r| Some(r.name()) == current && !r.is_deleting());
-    // Somebody may have deleted the revision; the digest is written down beside it.
-    let written = || Digest::parse(status.resolved_digest.as_deref()?).ok();
-    revision.and_then(View::digest).or_else(written)
+    let revisions = seen.revisions.iter().map(|r| View(r));
+    let revision = revisions
+        .filter(|r| !r.is_deleting())
+        .find(|r| Some(r.name()) == current);
+    revision.and_then(View::digest)
 }
 
 /// Without an answer, what is known goes on: the current revision of the same reference, else a kept revision that was

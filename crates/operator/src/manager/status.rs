@@ -275,12 +275,20 @@ pub(crate) fn outcome(seen: &Seen, wanted: &Wanted<'_>, active: Option<&str>) ->
     };
     let (ready, progress) = match &stage {
         Stage::Serving => (as_healthy(healthy.reason), None),
-        Stage::Awaiting if serving.is_some() && waits => (as_healthy(Reason::UpdateAvailable), None),
-        Stage::Awaiting => (
-            Cond::new(ConditionType::Ready, Status::False, Reason::AwaitingActivation)
-                .message("checked and waiting: set desiredState of the revision to Active"),
-            None,
-        ),
+        Stage::Awaiting => {
+            let name = wanted.view.map(View::name).unwrap_or_default();
+            let waiting =
+                format!("revision {name} is checked and waits: set its spec.desiredState to Active");
+            let ready = match serving.is_some() && waits {
+                true if healthy.status == Status::True => {
+                    as_healthy(Reason::UpdateAvailable).message(waiting)
+                }
+                true => as_healthy(Reason::UpdateAvailable),
+                false => Cond::new(ConditionType::Ready, Status::False, Reason::AwaitingActivation)
+                    .message(waiting),
+            };
+            (ready, None)
+        }
         Stage::Unresolved(trouble) => (
             Cond::new(ConditionType::Ready, Status::False, Reason::UnpackingPackage)
                 .message(unpack(&trouble.message)),
@@ -317,23 +325,28 @@ pub(crate) fn outcome(seen: &Seen, wanted: &Wanted<'_>, active: Option<&str>) ->
     // The name is published as soon as the revision exists (design §3.1.1); while nothing is known the old one stays.
     let resolved = wanted.trouble.is_none() && wanted.digest;
     let image = seen.image.as_ref().ok();
+    // A kept revision stands in for a reference that could not be asked for: nothing is remembered as its answer, so that
+    // it is asked for as soon as that is possible, and no other reference takes this revision's digest for its own.
+    let fallen_back = wanted.view.is_some()
+        && !resolved
+        && before.current_identifier.as_deref() != Some(seen.package.spec.package.as_str());
     Outcome {
         conditions,
         current_revision: wanted
             .view
             .map(|v| v.name().to_owned())
             .or(before.current_revision),
-        current_identifier: match resolved && wanted.view.is_some() {
-            true => Some(seen.package.spec.package.clone()),
-            false => before.current_identifier,
+        current_identifier: match wanted.view {
+            Some(_) => Some(seen.package.spec.package.clone()),
+            None => before.current_identifier.clone(),
         },
         resolved_package: match image {
             Some(image) if resolved && wanted.view.is_some() => Some(image.reference.to_string()),
-            _ => before.resolved_package,
+            _ => before.resolved_package.filter(|_| !fallen_back),
         },
         resolved_digest: match resolved && wanted.view.is_some() {
             true => wanted.view.and_then(View::digest).map(|d| d.to_string()),
-            false => before.resolved_digest,
+            false => before.resolved_digest.filter(|_| !fallen_back),
         },
         applied_image_config_refs: match image {
             Some(image) => image.applied.clone(),
