@@ -217,6 +217,8 @@ async fn allow(world: &World, name: &str) -> Result<()> {
     for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
         world.plane().kubectl(&["delete", kind, name]).await?;
     }
+    // The API server goes on refusing until it has looked at its policies again, which it does every second.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     Ok(())
 }
 
