@@ -152,9 +152,17 @@ fn whatever_the_api_server_answers_the_end_is_the_same() -> Result<()> {
     })
 }
 
-/// A policy of the cluster that refuses objects with this text in their name; `real_only`: it lets dry runs
-/// pass.
-async fn forbid(world: &World, name: &str, part: &str, real_only: bool) -> Result<()> {
+/// A policy of the cluster that refuses objects with some text in their name.
+struct Policy<'a> {
+    world: &'a World,
+    name: &'a str,
+    part: &'a str,
+    /// It lets dry runs pass.
+    real_only: bool,
+}
+
+/// Sets up such a policy, and waits until it is in force.
+async fn forbid<'a>(world: &'a World, name: &'a str, part: &'a str, real_only: bool) -> Result<Policy<'a>> {
     let condition = if real_only {
         format!("object.metadata.name.contains('{part}') && !(has(request.dryRun) && request.dryRun)")
     } else {
@@ -185,41 +193,63 @@ async fn forbid(world: &World, name: &str, part: &str, real_only: bool) -> Resul
         .plane()
         .apply_yaml(&format!("{policy}\n---\n{binding}"))
         .await?;
-    // It takes effect a moment later: tried out in the operator's name, without writing.
-    let crd = synthetic::crd(&format!("probe.{part}.example.org"), "Probe", 2_000, None);
-    let kubeconfig = world.operator_kubeconfig().to_string_lossy().into_owned();
-    let look = async || {
-        if real_only {
+    let policy = Policy {
+        world,
+        name,
+        part,
+        real_only,
+    };
+    policy.in_force(true).await?;
+    Ok(policy)
+}
+
+impl Policy<'_> {
+    /// Waits until the API server refuses by it, or doesn't any more: it looks at its policies once a second.
+    async fn in_force(&self, wanted: bool) -> Result<()> {
+        let look = async || Ok((self.refuses().await? == wanted).then_some(()));
+        let what = if wanted { "in force" } else { "out of force" };
+        testkit::eventually(&format!("the policy is {what}"), SOON, look).await
+    }
+
+    /// Tries it out in the operator's name, if possible without writing.
+    async fn refuses(&self) -> Result<bool> {
+        let (world, part) = (self.world, self.part);
+        let kubeconfig = world.operator_kubeconfig().to_string_lossy().into_owned();
+        let as_operator = ["--kubeconfig", &kubeconfig];
+        let tried = if self.real_only {
             // A dry run says nothing here; an annotation on an existing CRD that is refused does.
-            let args = ["--kubeconfig", &kubeconfig, "annotate", "crd", "--overwrite"];
             let existing = world.list("CustomResourceDefinition", "").await?;
             let existing = existing.iter().map(crate::state::name).find(|n| n.contains(part));
             let existing = existing.context("no CRD to try the policy on")?;
-            let args = [&args[..], &[&existing, "example.org/tried=yes"]].concat();
-            let tried = world.plane().try_kubectl(&args, None).await?;
-            return Ok(tried.stderr.contains("says no").then_some(()));
-        }
-        let args = [
-            "--kubeconfig",
-            &kubeconfig,
-            "create",
-            "--dry-run=server",
-            "-f",
-            "-",
-        ];
-        let tried = world.plane().try_kubectl(&args, Some(&crd.to_string())).await?;
-        Ok(tried.stderr.contains("says no").then_some(()))
-    };
-    testkit::eventually("the policy is in force", SOON, look).await
-}
-
-async fn allow(world: &World, name: &str) -> Result<()> {
-    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
-        world.plane().kubectl(&["delete", kind, name]).await?;
+            let annotate = [
+                "annotate",
+                "crd",
+                "--overwrite",
+                &existing,
+                "example.org/tried=yes",
+            ];
+            world
+                .plane()
+                .try_kubectl(&[&as_operator[..], &annotate].concat(), None)
+                .await?
+        } else {
+            let crd = synthetic::crd(&format!("probe.{part}.example.org"), "Probe", 2_000, None);
+            let create = ["create", "--dry-run=server", "-f", "-"];
+            world
+                .plane()
+                .try_kubectl(&[&as_operator[..], &create].concat(), Some(&crd.to_string()))
+                .await?
+        };
+        Ok(tried.stderr.contains("says no"))
     }
-    // The API server goes on refusing until it has looked at its policies again, which it does every second.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    Ok(())
+
+    /// Removes it, and waits until it is out of force.
+    async fn lift(self) -> Result<()> {
+        for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+            self.world.plane().kubectl(&["delete", kind, self.name]).await?;
+        }
+        self.in_force(false).await
+    }
 }
 
 /// Owners of a CRD as `<kind> <name> <controller>`.
@@ -248,7 +278,7 @@ fn what_the_cluster_refuses_is_listed_and_the_old_revision_serves_on() -> Result
         // A first install: what is refused is named, and comes when it is allowed.
         let mut first = Subject::new("first");
         let (old, _) = push(&world, &mut first).await?;
-        forbid(&world, "no-changed", "changeds.first", false).await?;
+        let no_changed = forbid(&world, "no-changed", "changeds.first", false).await?;
         world.create_package("Provider", "first", &old, json!({})).await?;
         let package = world
             .wait_condition("Provider", "first", "Stalled", "True", SOON)
@@ -263,7 +293,7 @@ fn what_the_cluster_refuses_is_listed_and_the_old_revision_serves_on() -> Result
             condition_of(&package, "Healthy")["status"] == "False",
             "{package:#}"
         );
-        allow(&world, "no-changed").await?;
+        no_changed.lift().await?;
         world
             .patch(
                 "Provider",
@@ -306,7 +336,7 @@ fn what_the_cluster_refuses_is_listed_and_the_old_revision_serves_on() -> Result
         world.create_package("Provider", "third", &old, json!({})).await?;
         ready(&world, &third, 1).await?;
         let before = controllers(&world, &third.group).await?;
-        forbid(&world, "no-real", "changeds.third", true).await?;
+        let no_real = forbid(&world, "no-real", "changeds.third", true).await?;
         world
             .patch("Provider", "third", json!({ "spec": { "package": new } }))
             .await?;
@@ -356,7 +386,7 @@ fn what_the_cluster_refuses_is_listed_and_the_old_revision_serves_on() -> Result
             );
         }
         // Allowed, and asked for again, it works.
-        allow(&world, "no-real").await?;
+        no_real.lift().await?;
         world
             .patch("Provider", "third", json!({ "spec": { "package": old } }))
             .await?;

@@ -30,37 +30,28 @@ pub const MAX_HELPER_BYTES: u64 = 64 << 10;
 
 /// The bounds of this crate, for the generated table.
 pub const LIMITS: &[Limit] = &[
-    row(
+    Limit::fixed(
         "files in a package's folder",
         "100,000",
         "more means that the wrong folder was named",
     ),
-    row("depth of a package's folder", "64", "ends cycles"),
-    row("source file", "200 MiB", "the longest package.yaml"),
-    row(
+    Limit::fixed("depth of a package's folder", "64", "ends cycles"),
+    Limit::fixed("source file", "200 MiB", "the longest package.yaml"),
+    Limit::fixed(
         "docker config or CA bundle",
         "4 MiB",
         "the command line reads it into memory",
     ),
-    row("duration of a push", "15 min", "1 GiB at 10 Mbit/s"),
-    row("duration of gantry digest", "60 s", "with all retries"),
-    row(
+    Limit::fixed("duration of a push", "15 min", "1 GiB at 10 Mbit/s"),
+    Limit::fixed("duration of gantry digest", "60 s", "with all retries"),
+    Limit::fixed(
         "duration of a credential helper",
         "60 s",
         "some ask the user to touch a key",
     ),
-    row(
+    Limit::fixed(
         "answer of a credential helper",
         "64 KiB",
         "it is a name and a secret",
     ),
 ];
-
-const fn row(name: &'static str, value: &'static str, reason: &'static str) -> Limit {
-    Limit {
-        name,
-        value,
-        reason,
-        flag: None,
-    }
-}

@@ -12,3 +12,30 @@ pub struct Limit {
     /// The flag that changes it, with its dashes, if there is one.
     pub flag: Option<&'static str>,
 }
+
+impl Limit {
+    /// A bound that only a change of the code moves.
+    pub const fn fixed(name: &'static str, value: &'static str, reason: &'static str) -> Self {
+        Self {
+            name,
+            value,
+            reason,
+            flag: None,
+        }
+    }
+
+    /// A bound that a flag changes; `value` is its default.
+    pub const fn flag(
+        name: &'static str,
+        value: &'static str,
+        reason: &'static str,
+        flag: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            value,
+            reason,
+            flag: Some(flag),
+        }
+    }
+}

@@ -18,28 +18,16 @@ pub const MAX_INDEX_DEPTH: usize = 3;
 
 /// The bounds of this crate, for the table of limits.
 pub const LIMITS: &[Limit] = &[
-    Limit {
-        name: "repository path",
-        value: "255 bytes",
-        reason: "longer paths are refused by common registries and clients",
-        flag: None,
-    },
-    Limit {
-        name: "tag",
-        value: "128 bytes",
-        reason: "bound of the distribution specification",
-        flag: None,
-    },
-    Limit {
-        name: "registry host",
-        value: "259 bytes",
-        reason: "the longest DNS name with a port",
-        flag: None,
-    },
-    Limit {
-        name: "nesting of indexes",
-        value: "3 levels",
-        reason: "real images have one level; an endless chain of indexes must end",
-        flag: None,
-    },
+    Limit::fixed(
+        "repository path",
+        "255 bytes",
+        "longer paths are refused by common registries and clients",
+    ),
+    Limit::fixed("tag", "128 bytes", "bound of the distribution specification"),
+    Limit::fixed("registry host", "259 bytes", "the longest DNS name with a port"),
+    Limit::fixed(
+        "nesting of indexes",
+        "3 levels",
+        "real images have one level; an endless chain of indexes must end",
+    ),
 ];

@@ -153,14 +153,7 @@ impl Contents {
             PullPolicy::Never => registry
                 .fetch_stored(&reference, &digest)
                 .await
-                .map_err(|error| {
-                    let mut trouble = images::trouble(&error, Timestamp::now());
-                    trouble.message = format!(
-                        "package not in cache and pull policy is Never: {}",
-                        trouble.message
-                    );
-                    trouble
-                })?,
+                .map_err(|error| images::not_stored(&error, Timestamp::now()))?,
             PullPolicy::Always | PullPolicy::IfNotPresent => registry
                 .fetch(&reference, &digest, &keychain, Deadline::after(FETCH_TIMEOUT))
                 .await

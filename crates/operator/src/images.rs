@@ -199,6 +199,16 @@ pub(crate) fn trouble(error: &registry::Error, now: jiff::Timestamp) -> Trouble 
     }
 }
 
+/// The same for pull policy `Never`, under which nothing but the store is asked (the reference's words come first).
+pub(crate) fn not_stored(error: &registry::Error, now: jiff::Timestamp) -> Trouble {
+    let mut trouble = trouble(error, now);
+    trouble.message = format!(
+        "package not in cache and pull policy is Never: {}",
+        trouble.message
+    );
+    trouble
+}
+
 /// The condition's word for each thing that a registry can do wrong.
 fn reason(reason: registry::Reason) -> Reason {
     use registry::Reason as R;

@@ -2,188 +2,170 @@
 
 use oci::limit::Limit;
 
-const fn fixed(name: &'static str, value: &'static str, reason: &'static str) -> Limit {
-    Limit {
-        name,
-        value,
-        reason,
-        flag: None,
-    }
-}
-
-const fn flag(name: &'static str, value: &'static str, reason: &'static str, flag: &'static str) -> Limit {
-    Limit {
-        name,
-        value,
-        reason,
-        flag: Some(flag),
-    }
-}
-
 /// All of them.
 pub const LIMITS: &[Limit] = &[
-    fixed(
+    Limit::fixed(
         "condition message",
         "8 KiB",
         "room for ten named objects with their errors, small beside what etcd takes",
     ),
-    fixed(
+    Limit::fixed(
         "objects named in a refusal",
         "10",
         "ten name the pattern, a hundred hide it; the rest is counted",
     ),
-    fixed(
+    Limit::fixed(
         "lint warnings in status",
         "20",
         "enough to see what is wrong with a package",
     ),
-    flag(
+    Limit::flag(
         "tag poll interval",
         "60 s",
         "as the reference; jitter of a tenth spreads packages",
         "--tag-poll-interval",
     ),
-    fixed(
+    Limit::fixed(
         "first retry of a check",
         "2 s",
         "a registry that hiccups is asked again soon",
     ),
-    fixed(
+    Limit::fixed(
         "longest pause between checks",
         "60 s",
         "a registry that comes back is noticed within it",
     ),
-    fixed(
+    Limit::fixed(
         "one check of a tag",
         "45 s",
         "a HEAD, perhaps a token before it, with retries",
     ),
-    fixed("reading pull secrets", "10 s", "secrets are small and near"),
-    fixed(
+    Limit::fixed("reading pull secrets", "10 s", "secrets are small and near"),
+    Limit::fixed(
         "fetching one package",
         "15 min",
         "what is complete stays in the store, so slow registries progress over tries",
     ),
-    fixed(
+    Limit::fixed(
         "packages parsed at a time",
         "1",
         "a second one would slow the first down, and memory stays that of one",
     ),
-    fixed(
+    Limit::fixed(
         "CRDs read on suspicion at a time",
         "2 to 64",
         "most of these reads are in vain while the API server still works on them; more while they find served ones",
     ),
-    fixed(
+    Limit::fixed(
         "objects of a package",
         "5000",
         "the status names each in some 200 bytes, and the API server takes 1.5 MiB for a revision",
     ),
-    fixed(
+    Limit::fixed(
         "busy answers in a row",
         "20",
         "an API server in trouble is left alone, and the trouble is told",
     ),
-    fixed(
+    Limit::fixed(
         "requests per package",
         "4",
         "a large package leaves room for others",
     ),
-    flag(
+    Limit::flag(
         "requests while establishing, all packages",
         "8",
         "the API server's own work stays the bottleneck, and it keeps time for others",
         "--max-concurrent-package-establishers",
     ),
-    flag(
+    Limit::flag(
         "reconciles at a time",
         "16",
         "per controller; they do no slow work",
         "--max-concurrent-reconciles",
     ),
-    fixed(
+    Limit::fixed(
         "tries of one write",
         "5",
         "then the task is given up and started again later",
     ),
-    fixed(
+    Limit::fixed(
         "pause between tries of one write",
         "10 s",
         "a longer wish of the API server ends the task for now",
     ),
-    fixed(
+    Limit::fixed(
         "rounds of one task",
         "10",
         "each conflict with somebody needs one more look",
     ),
-    fixed("first retry of a task", "1 s", "doubled each time"),
-    fixed(
+    Limit::fixed("first retry of a task", "1 s", "doubled each time"),
+    Limit::fixed(
         "longest pause of a waiting task",
         "60 s",
         "changes that are seen start it at once; this is for the rest",
     ),
-    fixed(
+    Limit::fixed(
         "longest pause of a refused task",
         "300 s",
         "changes that are seen start it at once; this is for the rest",
     ),
-    fixed(
+    Limit::fixed(
         "pause after a refusal of what was active",
         "60 s",
         "checks that pass didn't foresee it, and each try takes objects from the revision that serves; doubled each time",
     ),
-    fixed(
+    Limit::fixed(
         "longest such pause",
         "3600 s",
         "what was mended meanwhile is noticed within it",
     ),
-    fixed(
+    Limit::fixed(
         "repairs without pause",
         "3",
         "somebody who edits twice sees both mended at once",
     ),
-    fixed(
+    Limit::fixed(
         "longest pause between repairs",
         "60 s",
         "two writers that fight don't burn the API server",
     ),
-    fixed(
+    Limit::fixed(
         "wait for CRDs without progress",
         "60 s",
         "the API server needs some 75 ms for each, one after the other",
     ),
-    fixed(
+    Limit::fixed(
         "unaccepted CRD names",
         "10 s",
         "the other CRD of that name may be just going",
     ),
-    fixed(
+    Limit::fixed(
         "status writes while establishing",
         "one in 5 s",
         "progress is for people",
     ),
-    fixed(
+    Limit::fixed(
         "caches behind writes",
         "10 s",
         "then the next look may write once more, which changes nothing",
     ),
-    fixed(
+    Limit::fixed(
         "our CRDs served",
         "60 s",
         "then it is said which are not, and tried again",
     ),
-    fixed(
+    Limit::fixed(
         "registry hosts in metrics",
         "50",
         "hosts come from users; further ones are counted together",
     ),
-    flag(
+    Limit::flag(
         "time without a look at an object",
         "1 h",
         "as the reference",
         "--sync-interval",
     ),
-    flag(
+    Limit::flag(
         "content store",
         "1 GiB",
         "least recently used goes first; what revisions need stays",

@@ -66,82 +66,73 @@ pub const MAX_ARCHIVE_LINKS: usize = 16;
 
 /// The bounds of this crate, for the generated table.
 pub const LIMITS: &[Limit] = &[
-    row(
+    Limit::fixed(
         "package.yaml",
         "200 MiB",
         "what the reference reads; it cuts silently, Gantry refuses",
     ),
-    row(
+    Limit::fixed(
         "document in package.yaml",
         "8 MiB",
         "an API server takes requests of about 3 MiB",
     ),
-    row(
+    Limit::fixed(
         "documents in package.yaml",
         "10,000",
         "the largest known packages have about 1,000 objects",
     ),
-    row(
+    Limit::fixed(
         "nesting of a YAML document",
         "100",
         "real CRDs reach 60, JSON readers stop at 128",
     ),
-    row(
+    Limit::fixed(
         "nodes of a YAML document",
         "250,000",
         "bounds what aliases expand to and the memory of one object",
     ),
-    row(
+    Limit::fixed(
         "inflated size of the annotated layer",
         "512 MiB",
         "it holds package.yaml and little else",
     ),
-    row(
+    Limit::fixed(
         "inflated size of a whole image",
         "2 GiB",
         "only searched when no layer is annotated",
     ),
-    row(
+    Limit::fixed(
         "compression ratio of a layer",
         "250, beyond 64 MiB",
         "YAML reaches 50, bombs 1,000",
     ),
-    row("zstd window", "8 MiB", "recommended by RFC 8878; it is memory"),
-    row(
+    Limit::fixed("zstd window", "8 MiB", "recommended by RFC 8878; it is memory"),
+    Limit::fixed(
         "tar entries searched",
         "200,000",
         "full operating system images have under 100,000",
     ),
-    row(
+    Limit::fixed(
         "extended header of a tar entry",
         "64 KiB",
         "paths have at most 4 KiB",
     ),
-    row(
+    Limit::fixed(
         "layers of a package image",
         "256",
         "the reference's limit for years",
     ),
-    row("warnings kept per package", "100", "the rest is counted"),
-    row(
+    Limit::fixed("warnings kept per package", "100", "the rest is counted"),
+    Limit::fixed(
         "package text repeated in a message",
         "120 characters",
         "messages end up in conditions and events",
     ),
-    row("entry of a package file", "1 GiB", "read while pushing"),
-    row(
+    Limit::fixed("entry of a package file", "1 GiB", "read while pushing"),
+    Limit::fixed(
         "JSON in a package file",
         "4 MiB",
         "manifests and configs are far smaller",
     ),
-    row("links followed in a package file", "16", "ends link cycles"),
+    Limit::fixed("links followed in a package file", "16", "ends link cycles"),
 ];
-
-const fn row(name: &'static str, value: &'static str, reason: &'static str) -> Limit {
-    Limit {
-        name,
-        value,
-        reason,
-        flag: None,
-    }
-}

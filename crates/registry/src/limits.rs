@@ -129,116 +129,107 @@ pub const STALE_TEMP_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// The bounds of this crate, for the table of limits.
 pub const LIMITS: &[Limit] = &[
-    row(
+    Limit::fixed(
         "manifest or index",
         "4 MiB",
         "registries must accept 4 MiB at least; real ones are smaller",
     ),
-    row(
+    Limit::fixed(
         "layer with the package's content",
         "256 MiB",
         "compressed; package.yaml may have 200 MiB uncompressed",
     ),
-    row(
+    Limit::fixed(
         "layer of an image without a marked layer",
         "1 GiB",
         "compressed; may carry a runtime",
     ),
-    row(
+    Limit::fixed(
         "image without a marked layer",
         "2 GiB",
         "all layers together, compressed",
     ),
-    row("layers of an image", "256", "as older versions of the reference"),
-    row("compared children of an index", "16", "each costs a request"),
-    row("token answer", "64 KiB", "real tokens have a few KiB"),
-    row(
+    Limit::fixed("layers of an image", "256", "as older versions of the reference"),
+    Limit::fixed("compared children of an index", "16", "each costs a request"),
+    Limit::fixed("token answer", "64 KiB", "real tokens have a few KiB"),
+    Limit::fixed(
         "error body",
         "64 KiB",
         "enough for code and message; 300 characters are shown",
     ),
-    row("page of tags", "8 MiB", "1,000 tags are asked for at once"),
-    row("pages of tags", "100", "an endless list must end"),
-    row("tags of a repository", "50,000", "an endless list must end"),
-    row("redirects", "10", "a loop must end"),
-    row("authentication challenges", "16", "per answer"),
-    row(
+    Limit::fixed("page of tags", "8 MiB", "1,000 tags are asked for at once"),
+    Limit::fixed("pages of tags", "100", "an endless list must end"),
+    Limit::fixed("tags of a repository", "50,000", "an endless list must end"),
+    Limit::fixed("redirects", "10", "a loop must end"),
+    Limit::fixed("authentication challenges", "16", "per answer"),
+    Limit::fixed(
         "tries of a request",
         "4",
         "the first one included; bounded by the deadline as well",
     ),
-    row(
+    Limit::fixed(
         "resumed downloads",
         "8",
         "per layer; bounded by the deadline as well",
     ),
-    row(
+    Limit::fixed(
         "credentials tried",
         "5",
         "per image, most specific first; guards against lock-outs",
     ),
-    row(
+    Limit::fixed(
         "Retry-After obeyed",
         "1 hour",
         "a longer wait is a mistake of the registry",
     ),
-    row(
+    Limit::fixed(
         "wait within a call",
         "5 s",
         "longer waits give the worker back: rate-limited until T",
     ),
-    row("connect time", "10 s", "TLS included"),
-    row(
+    Limit::fixed("connect time", "10 s", "TLS included"),
+    Limit::fixed(
         "time to the answer's headers",
         "30 s",
         "a registry that needs longer is not available",
     ),
-    row("silence within a body", "30 s", "a stalled download must end"),
-    row(
+    Limit::fixed("silence within a body", "30 s", "a stalled download must end"),
+    Limit::fixed(
         "progress of a body",
         "16 KiB in 30 s",
         "a download that drips must end",
     ),
-    row("time for a token", "30 s", "all tries together"),
-    row("remembered tokens", "4,096", "bounds memory"),
-    row(
+    Limit::fixed("time for a token", "30 s", "all tries together"),
+    Limit::fixed("remembered tokens", "4,096", "bounds memory"),
+    Limit::fixed(
         "remembered hosts",
         "1,024",
         "bounds memory and the label `host` of metrics",
     ),
-    row(
+    Limit::fixed(
         "requests to one host at a time",
         "8",
         "registries throttle clients that open more",
     ),
-    row("layers downloaded at a time", "4", "per image"),
-    row("pull secret", "1 MiB", "what the API server stores at most"),
-    row("entries of pull secrets", "1,000", "per image"),
-    row(
+    Limit::fixed("layers downloaded at a time", "4", "per image"),
+    Limit::fixed("pull secret", "1 MiB", "what the API server stores at most"),
+    Limit::fixed("entries of pull secrets", "1,000", "per image"),
+    Limit::fixed(
         "certificates of a CA bundle",
         "2,000",
         "system bundles have about 150",
     ),
-    row(
+    Limit::fixed(
         "tags in the content store",
         "10,000",
         "bounds the number of files",
     ),
-    row(
+    Limit::fixed(
         "age of left-over temporary files",
         "1 hour",
         "no download takes that long",
     ),
 ];
-
-const fn row(name: &'static str, value: &'static str, reason: &'static str) -> Limit {
-    Limit {
-        name,
-        value,
-        reason,
-        flag: None,
-    }
-}
 
 #[cfg(test)]
 mod tests {

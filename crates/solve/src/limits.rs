@@ -12,16 +12,14 @@ pub const MAX_CONSTRAINT_BYTES: usize = 4096;
 
 /// The bounds of this crate, for the generated table.
 pub const LIMITS: &[Limit] = &[
-    Limit {
-        name: "version string",
-        value: "256 bytes",
-        reason: "a tag has at most 128 characters; room for build metadata",
-        flag: None,
-    },
-    Limit {
-        name: "version constraint",
-        value: "4 KiB",
-        reason: "real constraints have under 100 bytes; messages quote them",
-        flag: None,
-    },
+    Limit::fixed(
+        "version string",
+        "256 bytes",
+        "a tag has at most 128 characters; room for build metadata",
+    ),
+    Limit::fixed(
+        "version constraint",
+        "4 KiB",
+        "real constraints have under 100 bytes; messages quote them",
+    ),
 ];

@@ -163,15 +163,6 @@ impl PackageSpec {
             .filter(|limit| *limit > 0)
     }
 
-    /// Names of the pull secrets, without empty ones.
-    pub fn pull_secret_names(&self) -> impl Iterator<Item = &str> {
-        self.package_pull_secrets
-            .iter()
-            .flatten()
-            .map(|secret| secret.name.as_str())
-            .filter(|name| !name.is_empty())
-    }
-
     /// The runtime config after defaulting; `None` for kinds without a runtime.
     pub fn runtime_config(&self, kind: PackageKind) -> Option<RuntimeConfigReference> {
         kind.has_runtime()

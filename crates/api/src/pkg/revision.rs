@@ -175,15 +175,6 @@ impl RevisionSpec {
     pub fn pull_policy(&self) -> PullPolicy {
         PullPolicy::parse(self.package_pull_policy.as_deref())
     }
-
-    /// Names of the pull secrets, without empty ones.
-    pub fn pull_secret_names(&self) -> impl Iterator<Item = &str> {
-        self.package_pull_secrets
-            .iter()
-            .flatten()
-            .map(|secret| secret.name.as_str())
-            .filter(|name| !name.is_empty())
-    }
 }
 
 /// What was seen (spec: API reference 1.6; ours where said).

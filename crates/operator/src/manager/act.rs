@@ -91,21 +91,10 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
         };
         let (before, wanted) = statuses(&seen.package, outcome, Timestamp::now());
         let target = package_target(key);
-        match status::apply(
-            &cx.writer,
-            api::FIELD_MANAGER_MANAGER,
-            &target,
-            &uid,
-            &before,
-            &wanted,
-        )
-        .await
-        {
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, "status was not written");
-                return Next::Backoff;
-            }
+        let manager = api::FIELD_MANAGER_MANAGER;
+        if let Err(error) = status::apply(&cx.writer, manager, &target, &uid, &before, &wanted).await {
+            tracing::warn!(%error, "status was not written");
+            return Next::Backoff;
         }
     }
     for note in &plan.notes {
@@ -119,11 +108,7 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
 
 /// The name belongs to a revision that is not this package's.
 fn is_taken(cx: &Context, key: &Key, seen: &Seen, name: &str) -> bool {
-    let ours = seen
-        .revisions
-        .iter()
-        .any(|r| r.metadata.name.as_deref() == Some(name));
-    !ours && cx.caches.revision(&Key::new(key.kind, name)).is_some()
+    seen.revision(name).is_none() && cx.caches.revision(&Key::new(key.kind, name)).is_some()
 }
 
 /// The status when what was decided could not be written.
@@ -180,11 +165,9 @@ async fn take(cx: &Context, key: &Key, seen: &Seen, step: &Step) -> Result<(), W
             annotations,
             unfinalize,
         } => {
-            let found = seen
-                .revisions
-                .iter()
-                .find(|r| r.metadata.name.as_deref() == Some(name));
-            let Some(revision) = found else { return Ok(()) };
+            let Some(revision) = seen.revision(name) else {
+                return Ok(());
+            };
             let target = revision_target(&Key::new(key.kind, name.clone()));
             cx.writer
                 .merge_patch(manager, &target, patch(revision, spec, annotations, *unfinalize))
@@ -194,11 +177,9 @@ async fn take(cx: &Context, key: &Key, seen: &Seen, step: &Step) -> Result<(), W
             }
         }
         Step::Delete { name } => {
-            let found = seen
-                .revisions
-                .iter()
-                .find(|r| r.metadata.name.as_deref() == Some(name));
-            let Some(revision) = found else { return Ok(()) };
+            let Some(revision) = seen.revision(name) else {
+                return Ok(());
+            };
             let target = revision_target(&Key::new(key.kind, name.clone()));
             let exactly = Preconditions {
                 uid: revision.metadata.uid.clone(),
@@ -337,14 +318,7 @@ async fn answer(cx: &Context, package: &Package, question: &Question) -> Result<
             .registry
             .resolve_stored(&image.reference)
             .await
-            .map_err(|error| {
-                let mut trouble = images::trouble(&error, Timestamp::now());
-                trouble.message = format!(
-                    "package not in cache and pull policy is Never: {}",
-                    trouble.message
-                );
-                trouble
-            });
+            .map_err(|error| images::not_stored(&error, Timestamp::now()));
     }
     let keychain = images::keychain(cx, &spec.package, spec.package_pull_secrets.as_deref()).await?;
     let resolved = cx

@@ -46,6 +46,15 @@ pub struct Seen {
     pub released: i64,
 }
 
+impl Seen {
+    /// The package's revision of this name, if it has one.
+    pub(super) fn revision(&self, name: &str) -> Option<&Arc<Revision>> {
+        self.revisions
+            .iter()
+            .find(|r| r.metadata.name.as_deref() == Some(name))
+    }
+}
+
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {

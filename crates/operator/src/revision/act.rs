@@ -46,21 +46,10 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
     if let Some(outcome) = plan.status {
         let target = revision_target(key);
         let (before, wanted) = statuses(&seen.revision, outcome, Timestamp::now());
-        match status::apply(
-            &cx.writer,
-            api::FIELD_MANAGER_REVISION,
-            &target,
-            &uid,
-            &before,
-            &wanted,
-        )
-        .await
-        {
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, "status was not written");
-                return Next::Backoff;
-            }
+        let manager = api::FIELD_MANAGER_REVISION;
+        if let Err(error) = status::apply(&cx.writer, manager, &target, &uid, &before, &wanted).await {
+            tracing::warn!(%error, "status was not written");
+            return Next::Backoff;
         }
     }
     for note in &plan.notes {

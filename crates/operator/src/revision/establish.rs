@@ -248,16 +248,7 @@ async fn take(job: &Job, places: Vec<usize>, shown: &Shown) -> Vec<Failure> {
             }
             Todo::Create | Todo::Refused(_) => return Err(Failure::Redo),
         };
-        let taken = job
-            .send(&job.cx.writer, item, |writer| {
-                let (target, patch) = (target.clone(), patch.clone());
-                async move {
-                    writer
-                        .json_patch(api::FIELD_MANAGER_REVISION, &target, patch)
-                        .await
-                }
-            })
-            .await;
+        let taken = job.patch(item, &target, &patch).await;
         match taken {
             Ok(meta) => {
                 match content {
@@ -321,16 +312,7 @@ pub(crate) async fn release(job: &Job) -> Vec<Failure> {
             entry: usize::MAX,
         };
         let patch = body::own(&owners, &live);
-        let released = job
-            .send(&job.cx.writer, &item, |writer| {
-                let (target, patch) = (target.clone(), patch.clone());
-                async move {
-                    writer
-                        .json_patch(api::FIELD_MANAGER_REVISION, &target, patch)
-                        .await
-                }
-            })
-            .await;
+        let released = job.patch(&item, &target, &patch).await;
         released.map(drop)
     })
     .await

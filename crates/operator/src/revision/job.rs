@@ -9,7 +9,7 @@ use api::pkg::{Package, Progress, Revision};
 use futures::StreamExt;
 use kit::meta::Meta;
 use kit::resource::Target;
-use kit::write::{WriteError, Writer};
+use kit::write::{Payload, WriteError, Writer};
 use tokio_util::sync::CancellationToken;
 
 use super::body::Object;
@@ -209,6 +209,19 @@ impl Job {
             }
             _ => Ok(object),
         }
+    }
+
+    /// Changes an object by a JSON patch: see [`Job::send`].
+    pub(crate) async fn patch(&self, item: &Item, target: &Target, patch: &Payload) -> Result<Meta, Failure> {
+        self.send(&self.cx.writer, item, |writer| {
+            let (target, patch) = (target.clone(), patch.clone());
+            async move {
+                writer
+                    .json_patch(api::FIELD_MANAGER_REVISION, &target, patch)
+                    .await
+            }
+        })
+        .await
     }
 
     /// Sends a write, again if the API server had no time, within the bounds of all packages.

@@ -169,15 +169,19 @@ pub(super) fn established(seen: &Seen, ending: Option<&Ending>, idle: bool) -> V
             conditions
                 .push(Cond::new(ConditionType::Established, Status::False, reason).message(message.clone()));
             conditions.push(ready(Status::False, reason, message.clone()));
-            let type_ = if terminal {
-                ConditionType::Stalled
-            } else {
-                ConditionType::Reconciling
-            };
-            conditions.push(Cond::new(type_, Status::True, reason).message(message));
+            conditions.push(held_up(terminal, reason, message));
             conditions
         }
     }
+}
+
+/// Whether it goes on by itself (`Reconciling`) or somebody has to act (`Stalled`).
+fn held_up(terminal: bool, reason: Reason, message: String) -> Cond {
+    let type_ = match terminal {
+        true => ConditionType::Stalled,
+        false => ConditionType::Reconciling,
+    };
+    Cond::new(type_, Status::True, reason).message(message)
 }
 
 pub(super) fn preflighted(seen: &Seen, ending: Option<&Ending>) -> Vec<Cond> {
@@ -208,12 +212,7 @@ pub(super) fn preflighted(seen: &Seen, ending: Option<&Ending>) -> Vec<Cond> {
                 Cond::new(ConditionType::Preflighted, Status::False, reason).message(message.clone()),
             ];
             conditions.extend(inactive(seen));
-            let type_ = if terminal {
-                ConditionType::Stalled
-            } else {
-                ConditionType::Reconciling
-            };
-            conditions.push(Cond::new(type_, Status::True, reason).message(message));
+            conditions.push(held_up(terminal, reason, message));
             conditions
         }
     }

@@ -7,7 +7,7 @@ use oci::{Config, Digest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::image::{Image, Layer};
+use super::image::{Image, Layer, plain_header};
 use crate::error::Error;
 use crate::layer::{LayerError, inflate, inflated_digest, walk_plain};
 use crate::limits::{MAX_ARCHIVE_ENTRY_BYTES, MAX_ARCHIVE_JSON_BYTES, MAX_ARCHIVE_LINKS, MAX_LAYERS};
@@ -115,15 +115,7 @@ pub fn write_archive<W: Write>(image: &Image, writer: W) -> io::Result<W> {
 }
 
 fn append<W: Write>(builder: &mut tar::Builder<W>, path: &str, content: &[u8]) -> io::Result<()> {
-    let mut header = tar::Header::new_ustar();
-    header.set_path(path)?;
-    header.set_size(content.len() as u64);
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_cksum();
-    builder.append(&header, content)
+    builder.append(&plain_header(path, content.len())?, content)
 }
 
 /// Reads a package file, or a single image that `docker save` wrote. Layers that are not compressed are

@@ -1,7 +1,7 @@
 //! The image that a package is: config, layers, manifest.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use flate2::{Compression, GzBuilder};
 use oci::{Descriptor, Digest, Index, Manifest, Platform, annotation, media_type};
@@ -68,17 +68,11 @@ impl Layer {
     /// A layer that holds one file. Owner, time and compression are fixed, so the same content gives the same
     /// digest.
     pub(super) fn of_file(path: &str, content: &[u8]) -> Self {
-        let mut header = tar::Header::new_ustar();
-        // All of these can only fail for paths longer than a header has room for; ours are constants.
-        let _ = header.set_path(path);
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_cksum();
         let mut tar = tar::Builder::new(Vec::with_capacity(content.len() + 2048));
-        let _ = tar.append(&header, content);
+        // Can only fail for paths longer than a header has room for; ours are constants.
+        if let Ok(header) = plain_header(path, content.len()) {
+            let _ = tar.append(&header, content);
+        }
         Self::of_tar(&tar.into_inner().unwrap_or_default())
     }
 
@@ -244,4 +238,20 @@ fn array_at<'v>(value: &'v mut Value, path: &[&str]) -> &'v mut Vec<Value> {
         Value::Array(items) => items,
         _ => unreachable!("made an array above"),
     }
+}
+
+/// Header of a file in a tar: the same for the same path and size, whoever builds, when and where.
+///
+/// # Errors
+/// If the path is longer than a header has room for.
+pub(super) fn plain_header(path: &str, size: usize) -> io::Result<tar::Header> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(path)?;
+    header.set_size(size as u64);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_cksum();
+    Ok(header)
 }
