@@ -21,8 +21,8 @@ pub(super) struct Floor {
     pub(super) api_cpu: f64,
     /// Its resident memory then, bytes.
     pub(super) api_rss: u64,
-    /// First to last of as many bare metadata patches, seconds.
-    pub(super) patched: Option<f64>,
+    /// First to last of as many bare metadata patches, seconds, for each round.
+    pub(super) patched: Vec<f64>,
 }
 
 /// What Gantry took.
@@ -51,7 +51,8 @@ pub(super) struct Gantry {
 
 /// What comes after the installation.
 pub(super) struct Later {
-    pub(super) upgrade: Upgrade,
+    /// One for each round.
+    pub(super) upgrades: Vec<Upgrade>,
     pub(super) restart: Restart,
     pub(super) idle: Idle,
 }
@@ -105,6 +106,13 @@ pub(super) struct Requests {
     pub(super) watches: usize,
 }
 
+/// The figure in the middle; of an even number the lower of the two.
+pub(super) fn median(figures: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut figures: Vec<f64> = figures.into_iter().collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len().checked_sub(1)? / 2).copied()
+}
+
 /// Seconds from one time to another.
 pub(super) fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
@@ -136,10 +144,10 @@ impl fmt::Display for Floor {
             self.api_cpu,
             mebibytes(self.api_rss)
         )?;
-        match self.patched {
-            Some(patched) => write!(f, ", patched {patched:.1} s"),
-            None => Ok(()),
+        for patched in &self.patched {
+            write!(f, ", patched {patched:.1} s")?;
         }
+        Ok(())
     }
 }
 
@@ -160,23 +168,25 @@ impl fmt::Display for Gantry {
             self.requests
         )?;
         let Some(Later {
-            upgrade,
+            upgrades,
             restart,
             idle,
         }) = &self.later
         else {
             return Ok(());
         };
-        write!(
-            f,
-            "\n  upgrade: first write {:.1} s, written {:.1} s, healthy {:.1} s, {:.1} CPU s, {:.0} MiB, {}",
-            upgrade.first_write,
-            upgrade.written,
-            upgrade.healthy,
-            upgrade.cpu,
-            mebibytes(upgrade.hwm),
-            upgrade.requests
-        )?;
+        for upgrade in upgrades {
+            write!(
+                f,
+                "\n  upgrade: first write {:.1} s, written {:.1} s, healthy {:.1} s, {:.1} CPU s, {:.0} MiB, {}",
+                upgrade.first_write,
+                upgrade.written,
+                upgrade.healthy,
+                upgrade.cpu,
+                mebibytes(upgrade.hwm),
+                upgrade.requests
+            )?;
+        }
         write!(
             f,
             "\n  restart: ready {:.1} s, settled {:.1} s, {:.2} CPU s, {:.0} MiB, {}",

@@ -13,7 +13,7 @@ use super::bare::{Bare, Call};
 use super::figures::Floor;
 use super::inputs::{self, Inputs};
 use super::observer::Observer;
-use super::{CONNECTIONS, quiet};
+use super::{CONNECTIONS, ROUNDS, quiet};
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
@@ -30,7 +30,7 @@ pub(super) async fn run(inputs: &Inputs, size: usize, patch: bool) -> Result<Flo
     let bare = Bare::new(plane.addr(), plane.authority().certificate(), &token)?;
     let objects = inputs.objects(size)?;
     let names = inputs::names(&objects);
-    let owners = owners(plane, 2).await?;
+    let owners = owners(plane, 2, 0).await?;
     let calls = inputs::bodies(&objects, &owners).into_iter().map(|body| Call {
         method: Method::POST,
         path: format!("{CRDS}?fieldManager=bare-client"),
@@ -52,18 +52,19 @@ pub(super) async fn run(inputs: &Inputs, size: usize, patch: bool) -> Result<Flo
         established: observer.establishing()?,
         api_cpu: plane.api_cpu_seconds()? - cpu,
         api_rss: plane.api_rss()?,
-        patched: None,
+        patched: vec![],
     };
     observer.confirm().await?;
-    if patch {
-        let owners = self::owners(plane, 3).await?;
+    for round in 0..if patch { ROUNDS } else { 0 } {
+        // Another owner controls each time: a patch that changes nothing would not be written.
+        let owners = self::owners(plane, 3, round % 3).await?;
         quiet(plane).await?;
         let mut observer = Observer::new(plane, &names, USER)?;
         bare.send_all(patches(&names, &owners), CONNECTIONS).await?;
         observer
             .until("all patches are in the log", |seen| seen.count() == names.len())
             .await?;
-        floor.patched = Some(observer.writing()?);
+        floor.patched.push(observer.writing()?);
     }
     Ok(floor)
 }
@@ -91,7 +92,7 @@ async fn install_ours(plane: &ControlPlane) -> Result<()> {
 }
 
 /// Owner references like those of a package manager, to objects that exist, since the garbage collector looks.
-async fn owners(plane: &ControlPlane, count: usize) -> Result<Value> {
+async fn owners(plane: &ControlPlane, count: usize, controller: usize) -> Result<Value> {
     let api: Api<k8s_openapi::api::rbac::v1::ClusterRole> = Api::all(plane.client());
     let mut owners = Vec::new();
     for n in 0..count {
@@ -103,7 +104,7 @@ async fn owners(plane: &ControlPlane, count: usize) -> Result<Value> {
         };
         owners.push(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": name,
-            "uid": found.metadata.uid, "controller": n == 0, "blockOwnerDeletion": true,
+            "uid": found.metadata.uid, "controller": n == controller, "blockOwnerDeletion": true,
         }));
     }
     Ok(json!(owners))

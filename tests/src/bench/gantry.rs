@@ -13,7 +13,7 @@ use testkit::{OperatorOptions, World, WorldOptions};
 use super::figures::{Gantry, Idle, Later, Requests, Restart, Upgrade, seconds};
 use super::inputs::{self, Inputs};
 use super::observer::Observer;
-use super::{LOOK, PATIENCE, quiet};
+use super::{LOOK, PATIENCE, ROUNDS, quiet};
 
 const KIND: &str = "Provider";
 const NAME: &str = "provider-bench";
@@ -36,7 +36,11 @@ pub(super) async fn run(
     let folder = testkit::folder("bench-store")?;
     let names = inputs::names(&inputs.objects(size)?);
     let first = world.push(REPOSITORY, "v1", &inputs.image(size, "1")?).await?;
-    let second = world.push(REPOSITORY, "v2", &inputs.image(size, "2")?).await?;
+    let mut newer = vec![];
+    for version in (2..).take(if idle.is_some() { ROUNDS } else { 0 }) {
+        let image = inputs.image(size, &version.to_string())?;
+        newer.push(world.push(REPOSITORY, &format!("v{version}"), &image).await?);
+    }
     let start = |world: &World| {
         OperatorOptions::new(operator, world.operator_kubeconfig()).store(folder.path().join("store"))
     };
@@ -47,15 +51,18 @@ pub(super) async fn run(
 
     let mut figures = install(&world, &names, &first).await?;
     if let Some(idle) = idle {
-        quiet(world.plane()).await?;
-        let upgrade = upgrade(&world, &names, &second).await?;
+        let mut upgrades = vec![];
+        for reference in &newer {
+            quiet(world.plane()).await?;
+            upgrades.push(upgrade(&world, &names, reference).await?);
+        }
         quiet(world.plane()).await?;
         world.operator()?.term(Duration::from_secs(30)).await?;
         let options = start(&world).without_waiting();
         let restart = restart(&mut world, options).await?;
         let idle = do_nothing(&world, idle).await?;
         figures.later = Some(Later {
-            upgrade,
+            upgrades,
             restart,
             idle,
         });

@@ -25,6 +25,9 @@ use inputs::Inputs;
 
 /// Connections of the bare client: as many requests as the operator has under way for one package.
 const CONNECTIONS: usize = 4;
+/// How often an upgrade is measured, and bare patches beside it: single runs differ by a third on a machine that others
+/// use too, so the medians are compared.
+const ROUNDS: usize = 3;
 /// How often the observer looks.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long one phase may take before the run is given up.
