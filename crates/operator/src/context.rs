@@ -1,6 +1,6 @@
 //! What all controllers share: caches, writers, the registry, and the memory that a restart may lose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +19,11 @@ use kube::Client;
 use tokio::sync::Semaphore;
 
 use crate::content::Contents;
+use crate::freshness::Freshness;
 use crate::key::Key;
 use crate::manager::Checks;
 use crate::manager::plan::{self, Note};
+use crate::pace::Pace;
 use crate::revision::{Carriers, Works};
 use crate::runtime_mode::PackageRuntime;
 
@@ -152,6 +154,10 @@ pub(crate) struct Context {
     pub carriers: Carriers,
     /// Answers of registries.
     pub checks: Checks,
+    /// Our last writes to packages and revisions.
+    pub freshness: Freshness,
+    /// Statuses whose writes wait a moment.
+    pub pace: Pace,
     /// Queue of the manager.
     pub packages: Queue<Key>,
     /// Queue of the revision controller.
@@ -221,10 +227,13 @@ impl Context {
     pub(crate) fn forget_gone(&self) {
         let uids = |meta: &ObjectMeta| meta.uid.clone();
         let revisions = self.caches.revisions.iter().flat_map(|(_, live)| live.all());
-        self.works
-            .retain(&revisions.filter_map(|r| uids(&r.metadata)).collect());
+        let mut living: BTreeSet<String> = revisions.filter_map(|r| uids(&r.metadata)).collect();
+        self.works.retain(&living);
         let packages = self.caches.packages.iter().flat_map(|(_, live)| live.all());
-        self.checks
-            .retain(&packages.filter_map(|p| uids(&p.metadata)).collect());
+        let packages: BTreeSet<String> = packages.filter_map(|p| uids(&p.metadata)).collect();
+        self.checks.retain(&packages);
+        living.extend(packages);
+        self.pace.retain(&living);
+        self.freshness.retain(&living);
     }
 }

@@ -15,6 +15,16 @@ pub const LIMITS: &[Limit] = &[
         "ten name the pattern, a hundred hide it; the rest is counted",
     ),
     Limit::fixed(
+        "status that only says what is being done",
+        "after 1 s",
+        "most work ends within moments, and each write costs everybody who watches",
+    ),
+    Limit::fixed(
+        "wait for our own write to show in the cache",
+        "5 s",
+        "a later watch is in trouble, and what it shows is better than nothing",
+    ),
+    Limit::fixed(
         "lint warnings in status",
         "20",
         "enough to see what is wrong with a package",

@@ -166,6 +166,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         caches,
         registry,
         contents: Default::default(),
+        freshness: Default::default(),
+        pace: Default::default(),
         works: Default::default(),
         carriers: Default::default(),
         checks: Default::default(),

@@ -1,17 +1,20 @@
 //! Writing status: by server-side apply, only when it differs (design §3, rule 6).
 
 use api::condition::{Condition, ConditionType};
+use jiff::Timestamp;
 use kit::resource::Target;
-use kit::write::{WriteError, Writer};
+use kit::write::WriteError;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::context::Context;
 
 /// Applies the status if the object's present one differs from it.
 ///
 /// # Errors
 /// If it could not be written.
 pub(crate) async fn apply<S>(
-    writer: &Writer,
+    cx: &Context,
     manager: &str,
     target: &Target,
     uid: &str,
@@ -25,9 +28,11 @@ where
         return Ok(false);
     }
     let status = serde_json::to_value(wanted).unwrap_or_else(|_| json!({}));
-    writer
+    let answer = cx
+        .writer
         .apply_status(manager, target, body(target, uid, &status))
         .await?;
+    cx.freshness.wrote(&answer, Timestamp::now());
     Ok(true)
 }
 

@@ -1,5 +1,6 @@
 //! What is measured.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -98,6 +99,21 @@ pub(super) struct Idle {
     pub(super) cpu: f64,
 }
 
+/// Many small packages at once.
+pub(super) struct Many {
+    pub(super) count: usize,
+    /// From the first apply until all are ready, seconds.
+    pub(super) ready: f64,
+    /// CPU of the operator until then, seconds.
+    pub(super) cpu: f64,
+    /// The most memory it ever had, bytes.
+    pub(super) hwm: u64,
+    /// Its writes by verb and resource, the Lease aside.
+    pub(super) writes: BTreeMap<String, usize>,
+    /// The same for a bare client, seconds.
+    pub(super) floor: f64,
+}
+
 /// Requests of the operator, Leases aside.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Requests {
@@ -148,6 +164,20 @@ impl fmt::Display for Floor {
             write!(f, ", patched {patched:.1} s")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Many {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ready {:.1} s, bare client {:.1} s, {:.1} CPU s, {:.0} MiB, writes: {:?}",
+            self.ready,
+            self.floor,
+            self.cpu,
+            mebibytes(self.hwm),
+            self.writes
+        )
     }
 }
 

@@ -82,7 +82,7 @@ fn patches(names: &[String], owners: &Value) -> Vec<Call> {
 }
 
 /// The operator's own CRDs are there too when it installs: the API server has them to serve in both runs.
-async fn install_ours(plane: &ControlPlane) -> Result<()> {
+pub(super) async fn install_ours(plane: &ControlPlane) -> Result<()> {
     let folder = workspace().join("deploy/crds");
     let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
     for entry in entries {
@@ -92,7 +92,7 @@ async fn install_ours(plane: &ControlPlane) -> Result<()> {
 }
 
 /// Owner references like those of a package manager, to objects that exist, since the garbage collector looks.
-async fn owners(plane: &ControlPlane, count: usize, controller: usize) -> Result<Value> {
+pub(super) async fn owners(plane: &ControlPlane, count: usize, controller: usize) -> Result<Value> {
     let api: Api<k8s_openapi::api::rbac::v1::ClusterRole> = Api::all(plane.client());
     let mut owners = Vec::new();
     for n in 0..count {

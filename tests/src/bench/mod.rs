@@ -8,6 +8,7 @@ mod floor;
 mod gantry;
 mod inputs;
 mod machine;
+mod many;
 mod observer;
 mod report;
 
@@ -49,6 +50,9 @@ struct Args {
     /// How long the operator is watched doing nothing, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     idle: u64,
+    /// How many small packages are installed at once; 0 leaves that out.
+    #[arg(long, default_value_t = 1000)]
+    packages: usize,
     /// The operator's binary; by default the one that was built beside this program.
     #[arg(long, env = "GANTRY_OPERATOR")]
     operator: Option<PathBuf>,
@@ -101,7 +105,15 @@ async fn run(args: Args) -> Result<()> {
         say(&format!("gantry {size}: {gantry}"));
         runs.push(Run { size, floor, gantry });
     }
-    let text = report::markdown(&machine, &inputs, &runs);
+    let many = match args.packages {
+        0 => None,
+        count => {
+            let many = many::run(count, &operator).await?;
+            say(&format!("{count} small packages: {many}"));
+            Some(many)
+        }
+    };
+    let text = report::markdown(&machine, &inputs, &runs, many.as_ref());
     say(&text);
     if !args.no_floor {
         std::fs::write(&args.output, &text)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::figures::{Floor, Run, mebibytes, median};
+use super::figures::{Floor, Many, Run, mebibytes, median};
 use super::inputs::Inputs;
 use super::machine::Machine;
 
@@ -15,14 +15,20 @@ const KNOWN_FLOORS: [(usize, f64, f64); 3] = [(100, 1.0, 3.6), (500, 6.4, 30.7),
 const KNOWN_FLOOR_MARGIN: f64 = 1.3;
 
 /// The whole page.
-pub(super) fn markdown(machine: &Machine, inputs: &Inputs, runs: &[Run]) -> String {
+pub(super) fn markdown(machine: &Machine, inputs: &Inputs, runs: &[Run], many: Option<&Many>) -> String {
     let mut text = String::from("# Benchmarks\n\nWritten by `make bench`; don't edit.\n\n");
     // Writing to a string cannot fail.
-    page(&mut text, machine, inputs, runs).ok();
+    page(&mut text, machine, inputs, runs, many).ok();
     text
 }
 
-fn page(out: &mut String, machine: &Machine, inputs: &Inputs, runs: &[Run]) -> std::fmt::Result {
+fn page(
+    out: &mut String,
+    machine: &Machine,
+    inputs: &Inputs,
+    runs: &[Run],
+    many: Option<&Many>,
+) -> std::fmt::Result {
     writeln!(out, "- Machine and programs: {}", machine.line())?;
     writeln!(out, "- {}", upper(&inputs.describe()))?;
     writeln!(
@@ -42,7 +48,8 @@ fn page(out: &mut String, machine: &Machine, inputs: &Inputs, runs: &[Run]) -> s
     }
     installation(out, inputs, runs)?;
     later(out, runs)?;
-    targets(out, runs)?;
+    small(out, many)?;
+    targets(out, runs, many)?;
     floors(out, machine, inputs, runs)
 }
 
@@ -144,6 +151,35 @@ fn later(out: &mut String, runs: &[Run]) -> std::fmt::Result {
     Ok(())
 }
 
+fn small(out: &mut String, many: Option<&Many>) -> std::fmt::Result {
+    let Some(many) = many else { return Ok(()) };
+    writeln!(
+        out,
+        "\n## Many small packages\n\n\
+         {} Configurations by digest, each with one XRD and one Composition, applied at once; all content is in the store.\n\
+         The bare client does as many writes of each kind, with the same bodies, on a control plane of its own.\n\n\
+         | | time | operator CPU | VmHWM | writes |\n|---|---|---|---|---|\n\
+         | floor: bare client, 8 connections | {:.1} s | – | – | – |\n\
+         | Gantry, until all are ready | {:.1} s ({:.2}x) | {:.1} s | {:.0} MiB | {} |",
+        many.count,
+        many.floor,
+        many.ready,
+        many.ready / many.floor,
+        many.cpu,
+        mebibytes(many.hwm),
+        many.writes.values().sum::<usize>()
+    )?;
+    let each = many
+        .writes
+        .iter()
+        .map(|(what, n)| format!("{:.1} {what}", *n as f64 / many.count as f64));
+    writeln!(
+        out,
+        "\nWrites for each package: {}.",
+        each.collect::<Vec<_>>().join(", ")
+    )
+}
+
 /// One target: what, at most, and what it was.
 struct Target {
     what: &'static str,
@@ -152,7 +188,7 @@ struct Target {
     unit: &'static str,
 }
 
-fn targets(out: &mut String, runs: &[Run]) -> std::fmt::Result {
+fn targets(out: &mut String, runs: &[Run], many: Option<&Many>) -> std::fmt::Result {
     let Some(run) = runs.iter().find(|run| run.size == TARGET_SIZE) else {
         return writeln!(
             out,
@@ -204,6 +240,13 @@ fn targets(out: &mut String, runs: &[Run]) -> std::fmt::Result {
             writes(later.map(|l| l.idle.requests.writes)),
             "",
         ),
+        target(
+            "1,000 small packages ready, of a bare client",
+            1.5,
+            many.map(|m| m.ready / m.floor),
+            "x",
+        ),
+        target("1,000 small packages ready", 60.0, many.map(|m| m.ready), " s"),
     ];
     writeln!(
         out,

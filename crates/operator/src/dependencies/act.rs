@@ -38,7 +38,7 @@ pub(crate) async fn act(cx: &Context, key: &Key, revision: &Revision, outcome: O
     };
     let uid = revision.metadata.uid.clone().unwrap_or_default();
     let manager = api::FIELD_MANAGER_DEPENDENCIES;
-    match status::apply(&cx.writer, manager, &revision_target(key), &uid, &before, &wanted).await {
+    match status::apply(cx, manager, &revision_target(key), &uid, &before, &wanted).await {
         Ok(_) => Next::Await,
         Err(error) => {
             tracing::warn!(%error, "the state of dependencies was not written");

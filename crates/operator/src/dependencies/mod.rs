@@ -7,9 +7,11 @@ pub mod plan;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kit::queue::Next;
 
 use crate::context::{Context, by_source};
+use crate::freshness;
 use crate::key::Key;
 
 /// Looks at the dependencies of one revision.
@@ -17,6 +19,9 @@ pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
     let Some(revision) = cx.caches.revision(&key) else {
         return Next::Await;
     };
+    if cx.freshness.is_stale(&revision.metadata, Timestamp::now()) {
+        return Next::After(freshness::RECHECK);
+    }
     let declared = revision
         .status
         .iter()

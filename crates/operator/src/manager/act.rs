@@ -19,7 +19,7 @@ use crate::conditions::{Cond, observed, timed};
 use crate::context::{Context, package_target, revision_target};
 use crate::images;
 use crate::key::Key;
-use crate::status;
+use crate::{pace, status};
 
 /// One question may take this long, retries included: a check is a HEAD, perhaps a token before it.
 pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(45);
@@ -85,14 +85,28 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
         }
     }
     if let Some(outcome) = plan.status {
+        let now = Timestamp::now();
         let outcome = match trouble {
             Some(trouble) => stalled(outcome, &trouble),
             None => outcome,
         };
-        let (before, wanted) = statuses(&seen.package, outcome, Timestamp::now());
+        let (before, wanted) = statuses(&seen.package, outcome, now);
         let target = package_target(key);
+        let shown_later = PackageStatus {
+            observed_generation: wanted.observed_generation,
+            conditions: wanted.conditions.clone(),
+            ..before.clone()
+        };
+        let passing =
+            before != wanted && shown_later == wanted && pace::passes(&before.conditions, &wanted.conditions);
+        if let Some(until) = cx.pace.hold(&uid, passing, now) {
+            return match failed {
+                true => Next::Backoff,
+                false => cx.next(plan.next.or_at(until)),
+            };
+        }
         let manager = api::FIELD_MANAGER_MANAGER;
-        if let Err(error) = status::apply(&cx.writer, manager, &target, &uid, &before, &wanted).await {
+        if let Err(error) = status::apply(cx, manager, &target, &uid, &before, &wanted).await {
             tracing::warn!(%error, "status was not written");
             return Next::Backoff;
         }
@@ -169,9 +183,11 @@ async fn take(cx: &Context, key: &Key, seen: &Seen, step: &Step) -> Result<(), W
                 return Ok(());
             };
             let target = revision_target(&Key::new(key.kind, name.clone()));
-            cx.writer
+            let answer = cx
+                .writer
                 .merge_patch(manager, &target, patch(revision, spec, annotations, *unfinalize))
                 .await?;
+            cx.freshness.wrote(&answer, Timestamp::now());
             if revision.spec.desired_state != spec.desired_state {
                 tracing::info!(revision = %name, state = %spec.desired_state, "revision changed state");
             }

@@ -20,6 +20,7 @@ pub(crate) use act::QUESTION_TIMEOUT;
 pub use check::Checks;
 
 use crate::context::Context;
+use crate::freshness;
 use crate::key::Key;
 
 /// Looks at one package and does what is to be done.
@@ -27,6 +28,11 @@ pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
     let Some(seen) = observe::observe(&cx, &key) else {
         return Next::Await;
     };
-    let plan = plan::plan(&seen, Timestamp::now());
+    let now = Timestamp::now();
+    let stale = |meta| cx.freshness.is_stale(meta, now);
+    if stale(&seen.package.metadata) || seen.revisions.iter().any(|r| stale(&r.metadata)) {
+        return Next::After(freshness::RECHECK);
+    }
+    let plan = plan::plan(&seen, now);
     act::act(&cx, &key, &seen, plan).await
 }

@@ -105,6 +105,16 @@ pub enum Next {
     At(Timestamp),
 }
 
+impl Next {
+    /// At `time` at the latest.
+    pub(crate) fn or_at(self, time: Timestamp) -> Self {
+        match self {
+            Self::At(at) => Self::At(at.min(time)),
+            Self::Await => Self::At(time),
+        }
+    }
+}
+
 /// The package's status as it should be, but for times.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {

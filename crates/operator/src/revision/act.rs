@@ -13,7 +13,7 @@ use super::task;
 use crate::conditions::{observed, timed};
 use crate::context::{Context, revision_target};
 use crate::key::Key;
-use crate::status;
+use crate::{pace, status};
 
 pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -> Next {
     let uid = seen.revision.metadata.uid.clone().unwrap_or_default();
@@ -44,10 +44,25 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
         }
     }
     if let Some(outcome) = plan.status {
+        let now = Timestamp::now();
         let target = revision_target(key);
-        let (before, wanted) = statuses(&seen.revision, outcome, Timestamp::now());
+        let (before, wanted) = statuses(&seen.revision, outcome, now);
+        let shown_later = RevisionStatus {
+            observed_generation: wanted.observed_generation,
+            conditions: wanted.conditions.clone(),
+            progress: wanted.progress,
+            ..before.clone()
+        };
+        let passing =
+            before != wanted && shown_later == wanted && pace::passes(&before.conditions, &wanted.conditions);
+        if let Some(until) = cx.pace.hold(&uid, passing, now) {
+            return match failed {
+                true => Next::Backoff,
+                false => cx.next(plan.next.or_at(until)),
+            };
+        }
         let manager = api::FIELD_MANAGER_REVISION;
-        if let Err(error) = status::apply(&cx.writer, manager, &target, &uid, &before, &wanted).await {
+        if let Err(error) = status::apply(cx, manager, &target, &uid, &before, &wanted).await {
             tracing::warn!(%error, "status was not written");
             return Next::Backoff;
         }
@@ -111,8 +126,10 @@ async fn metadata(
         "kind": target.resource.kind,
         "metadata": {"name": key.name, "uid": uid, "labels": labels, "annotations": annotations},
     });
-    cx.writer
+    let answer = cx
+        .writer
         .apply(api::FIELD_MANAGER_REVISION, &target, body, true)
-        .await
-        .map(drop)
+        .await?;
+    cx.freshness.wrote(&answer, Timestamp::now());
+    Ok(())
 }

@@ -24,6 +24,7 @@ use kit::queue::Next;
 pub use work::{Carriers, Works};
 
 use crate::context::Context;
+use crate::freshness;
 use crate::key::Key;
 
 pub(crate) use task::digest;
@@ -33,6 +34,10 @@ pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
     let Some(seen) = observe::observe(&cx, &key) else {
         return Next::Await;
     };
-    let plan = plan::plan(&seen, Timestamp::now());
+    let now = Timestamp::now();
+    if cx.freshness.is_stale(&seen.revision.metadata, now) {
+        return Next::After(freshness::RECHECK);
+    }
+    let plan = plan::plan(&seen, now);
     act::act(&cx, &key, &seen, plan).await
 }

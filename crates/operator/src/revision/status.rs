@@ -271,9 +271,11 @@ pub(super) fn lint_note(seen: &Seen, status: &Outcome) -> Option<Note> {
 pub(super) fn notes(seen: &Seen, status: &Outcome) -> Vec<Note> {
     let is = |type_: ConditionType| status.conditions.iter().find(|c| c.type_ == type_);
     let mut notes = vec![];
-    let was_healthy = before(seen, ConditionType::RevisionHealthy).is_some_and(|c| c.status == Status::True);
+    // Healthy without a check of ours: made and told by the reference.
+    let inherited = before(seen, ConditionType::RevisionHealthy).is_some_and(|c| c.status == Status::True)
+        && before(seen, ConditionType::Preflighted).is_none();
     let established = is(ConditionType::Established).is_some_and(|c| c.status == Status::True);
-    if established && !was_established(seen) && !was_healthy {
+    if established && !was_established(seen) && !inherited {
         let message = "Successfully reconciled package revision".to_owned();
         notes.push(Note {
             warning: false,
