@@ -1,9 +1,10 @@
-//! What docs/operations.md lists is what there is.
+//! What the docs list is what there is.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use operator::note::Told;
 
 use crate::OPERATOR;
 
@@ -46,30 +47,26 @@ fn the_flags_are_those_of_the_operator() -> Result<()> {
 }
 
 #[test]
-fn the_metrics_are_those_of_the_operator() -> Result<()> {
-    testkit::run(async {
-        let shown = crate::world().await?.operator()?.metrics().await?;
-        // A metric has no line before its first sample.
-        let once_needed = ["gantry_watch_errors", "gantry_registry_", "gantry_reconcile"];
-        let table = section("Metrics")?;
-        let documented = words(&table, "gantry_");
-        let real: BTreeSet<&str> = shown
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-            .collect();
-        let family = |name: &str| {
-            let name = name.strip_suffix("_total").unwrap_or(name);
-            name.strip_suffix("_info").unwrap_or(name).to_owned()
-        };
-        for name in &documented {
-            let family = family(name);
-            let known = real.contains(family.as_str()) || once_needed.iter().any(|n| family.starts_with(n));
-            assert!(known, "{name} is documented, the operator shows {real:?}");
-        }
-        let documented: BTreeSet<String> = documented.into_iter().map(family).collect();
-        for name in real {
-            assert!(documented.contains(name), "{name} is not in docs/operations.md");
-        }
-        Ok(())
-    })
+fn the_events_are_those_of_the_operator() -> Result<()> {
+    let path = testkit::tools::workspace().join("docs/observability.md");
+    let text = std::fs::read_to_string(&path)?;
+    let section = text.split("\n## ").find(|s| s.starts_with("Events\n"));
+    let rows = section.context("there is a section of events")?.lines();
+    let rows = rows.filter_map(|row| row.strip_prefix("| `"));
+    let documented: BTreeSet<String> = rows
+        .filter_map(|row| Some(row.rsplit(" | ").nth(1)?.to_owned()).zip(row.split_once(" | ")))
+        .map(|(action, (reason, rest))| {
+            let type_ = rest.split(' ').next().unwrap_or_default();
+            format!("{reason} {type_} {action}").replace('`', "")
+        })
+        .collect();
+    let real: BTreeSet<String> = Told::ALL
+        .iter()
+        .map(|told| {
+            let type_ = if told.is_warning() { "Warning" } else { "Normal" };
+            format!("{} {type_} {}", told.reason(), told.action())
+        })
+        .collect();
+    assert_eq!(documented, real);
+    Ok(())
 }

@@ -9,7 +9,10 @@
 //! A request may still arrive at the API server after the deadline; therefore writes to existing objects are
 //! conditional as well. The clock stands still while a machine sleeps.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::Instant};
 
@@ -62,6 +65,7 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     until: Until,
+    renewed: Option<Instant>,
     suspended: Option<String>,
 }
 
@@ -90,6 +94,7 @@ impl Fence {
             inner: Arc::new(Inner {
                 state: Mutex::new(State {
                     until,
+                    renewed: None,
                     suspended: None,
                 }),
                 leadership,
@@ -118,6 +123,15 @@ impl Fence {
             Until::Closed | Until::Lost => false,
             Until::Deadline(deadline) => Instant::now() < deadline,
             Until::Forever => true,
+        }
+    }
+
+    /// How long ago the lease was renewed last, while this process leads by one.
+    pub fn since_renewal(&self) -> Option<Duration> {
+        let state = self.state();
+        match state.until {
+            Until::Deadline(_) => state.renewed.map(|at| at.elapsed()),
+            Until::Closed | Until::Lost | Until::Forever => None,
         }
     }
 
@@ -152,7 +166,13 @@ impl Fence {
 
     /// The election holds the lease and may write until `deadline`.
     pub(crate) fn lead_until(&self, deadline: Instant, epoch: u64) {
-        self.state().until = Until::Deadline(deadline);
+        let mut state = self.state();
+        // Told at each step of the election; only a renewal moves the deadline.
+        if !matches!(state.until, Until::Deadline(known) if known == deadline) {
+            state.renewed = Some(Instant::now());
+        }
+        state.until = Until::Deadline(deadline);
+        drop(state);
         self.publish(Leadership::Leader { epoch });
     }
 
@@ -184,8 +204,6 @@ impl Fence {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -199,6 +217,25 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(fence.check(), Err(Fenced::Expired));
         assert!(!fence.is_leader());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn knows_when_the_lease_was_renewed() {
+        let fence = Fence::closed();
+        assert_eq!(fence.since_renewal(), None);
+        let (second, deadline) = (Duration::from_secs(1), Instant::now() + Duration::from_secs(10));
+        fence.lead_until(deadline, 4);
+        tokio::time::advance(second).await;
+        fence.lead_until(deadline, 4);
+        assert_eq!(
+            fence.since_renewal(),
+            Some(second),
+            "the same deadline is no renewal"
+        );
+        fence.lead_until(deadline + second, 4);
+        assert_eq!(fence.since_renewal(), Some(Duration::ZERO));
+        fence.lose();
+        assert_eq!(fence.since_renewal(), None);
     }
 
     #[tokio::test]

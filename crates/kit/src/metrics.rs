@@ -6,6 +6,10 @@ use std::{
     time::Duration,
 };
 
+mod leadership;
+
+pub use leadership::Leading;
+
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
@@ -249,6 +253,7 @@ impl Collector for Process {
                 kib(&status, "VmHWM:"),
             ),
             ("process_threads", "Threads", field(&status, "Threads:")),
+            ("process_open_fds", "Open file descriptors", open_files()),
         ];
         for (name, help, value) in gauges {
             let Some(value) = value else { continue };
@@ -273,6 +278,12 @@ impl Collector for Process {
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find(|line| line.starts_with(name))?;
     line[name.len()..].split_whitespace().next()?.parse().ok()
+}
+
+/// Counted while one of them is the folder itself.
+fn open_files() -> Option<u64> {
+    let listed = std::fs::read_dir("/proc/self/fd").ok()?.count();
+    u64::try_from(listed).ok()?.checked_sub(1)
 }
 
 fn kib(status: &str, name: &str) -> Option<u64> {
@@ -312,6 +323,7 @@ mod tests {
             "gantry_reconcile_duration_seconds_count{controller=\"c\"} 1",
             "gantry_process_resident_memory_bytes ",
             "gantry_process_cpu_seconds_total ",
+            "gantry_process_open_fds ",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }

@@ -177,7 +177,7 @@ impl Contents {
                     });
                     let files = filled.map_err(|unusable| unusable.trouble(&shown))?;
                     read(files).ok_or_else(|| Trouble {
-                        reason: Reason::InternalError,
+                        reason: Reason::FetchFailed,
                         message: format!(
                             "the parsed content of {shown} could not be read back from the store"
                         ),
@@ -194,7 +194,7 @@ impl Contents {
 fn guarded<T>(reference: &str, read: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|_| {
         Err(Trouble {
-            reason: Reason::InternalError,
+            reason: Reason::FetchRefused,
             message: format!(
                 "cannot parse package {reference}: the reader failed on it; please report this package"
             ),
@@ -239,7 +239,7 @@ impl Unusable {
     fn trouble(self, reference: &str) -> Trouble {
         let (terminal, reason) = match &self {
             Self::Package(package::Error::Sink(_)) | Self::Disk(_) | Self::Store(_) => {
-                (false, Reason::InternalError)
+                (false, Reason::FetchFailed)
             }
             Self::Package(_) => (true, Reason::InvalidPackage),
         };

@@ -8,7 +8,7 @@ use api::image_config::ImageConfig;
 use api::pkg::{Package, PackageKind, Revision, RevisionKind};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kit::events::{Event, EventType, Events, Regarding};
+use kit::events::{Events, Regarding};
 use kit::live::Live;
 use kit::meta::Meta;
 use kit::queue::{Next, Queue};
@@ -22,7 +22,9 @@ use crate::content::Contents;
 use crate::freshness::Freshness;
 use crate::key::Key;
 use crate::manager::Checks;
-use crate::manager::plan::{self, Note};
+use crate::manager::plan;
+use crate::metrics::{ReadyTimes, WorkFigures};
+use crate::note::Note;
 use crate::pace::Pace;
 use crate::revision::{Carriers, Works};
 use crate::runtime_mode::PackageRuntime;
@@ -166,6 +168,10 @@ pub(crate) struct Context {
     pub dependencies: Queue<Key>,
     /// Events.
     pub events: Events,
+    /// What was done to objects.
+    pub work_figures: WorkFigures,
+    /// How long packages take.
+    pub ready_times: ReadyTimes,
     /// Bounds what is asked of the API server while objects are established.
     pub requests: Arc<Semaphore>,
     /// Tasks that end by themselves.
@@ -197,17 +203,8 @@ impl Context {
     }
 
     fn tell(&self, target: &Target, meta: &ObjectMeta, note: &Note) {
-        self.events.publish(Event {
-            type_: if note.warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason: note.reason.to_owned(),
-            action: "Reconcile".to_owned(),
-            note: note.message.clone(),
-            regarding: Regarding::new(&target.resource, &Meta::from(meta)),
-        });
+        let regarding = Regarding::new(&target.resource, &Meta::from(meta));
+        self.events.publish(note.event(regarding));
     }
 
     /// When to look again: at the time that the plan names, and now and then in any case.

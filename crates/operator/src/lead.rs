@@ -62,6 +62,7 @@ pub(crate) async fn lead(
         Some(Ok(())) => {}
     }
     wiring::start(&cx, &tasks, concurrency);
+    cx.work_figures.controllers_run();
     leading.ready();
     tracing::info!("leading");
     // Leading goes on; a package manager of the reference that comes alive stops all writes.
@@ -162,6 +163,7 @@ async fn define(cx: &Arc<Context>, mode: Crds) -> Result<(), CrdError> {
             "custom resource definitions written"
         );
     }
+    cx.work_figures.newer_crds(applied.newer.len());
     if !applied.newer.is_empty() {
         tracing::warn!(
             crds = applied.newer.join(", "),

@@ -18,6 +18,7 @@ mod lead;
 pub mod limits;
 pub mod manager;
 pub mod metrics;
+pub mod note;
 pub mod pace;
 mod process;
 pub mod revision;

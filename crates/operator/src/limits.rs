@@ -165,6 +165,11 @@ pub const LIMITS: &[Limit] = &[
         "then it is said which are not, and tried again",
     ),
     Limit::fixed(
+        "packages named in metrics",
+        "1000",
+        "each is a time series; those in trouble come first, and all are counted by kind and state",
+    ),
+    Limit::fixed(
         "registry hosts in metrics",
         "50",
         "hosts come from users; further ones are counted together",
@@ -245,6 +250,10 @@ mod tests {
             ("caches behind writes", seconds(establish::CACHE_LAG)),
             ("our CRDs served", seconds(crds::SERVED_TIMEOUT)),
             ("registry hosts in metrics", metrics::MAX_HOSTS.to_string()),
+            (
+                "packages named in metrics",
+                metrics::MAX_NAMED_PACKAGES.to_string(),
+            ),
         ];
         for (name, value) in constants {
             let row = LIMITS

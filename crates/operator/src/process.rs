@@ -9,7 +9,7 @@ use kit::admin::Admin;
 use kit::events::Events;
 use kit::fence::Fence;
 use kit::lease::{self, Election, RivalLease, Rivals};
-use kit::metrics::{Build, Metrics, Reconciles, WatchCounts, Writes};
+use kit::metrics::{Build, Leading, Metrics, Reconciles, WatchCounts, Writes};
 use kit::queue::Queue;
 use kit::read::{self, ReadError};
 use kit::ready::Readiness;
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
 use crate::context::{Context, Options};
-use crate::metrics::RegistryMetrics;
+use crate::metrics::{PackageFigures, ReadyTimes, RegistryMetrics, StoreFigures, WorkFigures};
 use crate::{crds, lead, wiring};
 
 /// Runs the operator with the flags of this process.
@@ -149,9 +149,11 @@ async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(problem) = registry.store().problem() {
         tracing::warn!(store = %xpkg_cache_dir.display(), problem, "nothing is kept in the store");
     }
+    StoreFigures::register(&metrics, registry.store().clone());
 
     let elects = election.enabled(true);
     let fence = if elects { Fence::closed() } else { Fence::open() };
+    Leading::register(&metrics, fence.clone());
     let writer = Writer::new(client.clone(), fence.clone(), Writes::register(&metrics));
     let watches = Watches::new(client.clone(), base.clone(), WatchCounts::register(&metrics));
     let caches = wiring::caches(&watches, &namespace);
@@ -175,6 +177,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         revisions: Queue::new("revision", Some(reconciles.clone())),
         dependencies: Queue::new("dependencies", Some(reconciles)),
         events,
+        work_figures: WorkFigures::register(&metrics),
+        ready_times: ReadyTimes::register(&metrics),
         requests: Arc::new(Semaphore::new(max_concurrent_package_establishers.clamp(1, 64))),
         tasks: tasks.clone(),
         options: Options {
@@ -187,6 +191,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
             sync_interval,
         },
     });
+    PackageFigures::register(&metrics, cx.clone());
 
     let elected = CancellationToken::new();
     let mut election = elects.then(|| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::image_config::ImageConfig;
 use api::pkg::{Package, PackageKind, Revision, RevisionKind};
+use jiff::Timestamp;
 use kit::changes::Change;
 use kit::live::{Live, Phase};
 use kit::meta::Meta;
@@ -193,6 +194,11 @@ fn follow<T: Send + Sync + 'static>(
 
 fn package_changed(cx: &Context, kind: PackageKind, change: &Change<Package>) {
     cx.packages.add(Key::new(kind, change.name.clone()));
+    match (&change.before, &change.after) {
+        (_, Some(package)) => cx.ready_times.seen(kind, package, Timestamp::now()),
+        (Some(package), None) => cx.ready_times.gone(package),
+        (None, None) => {}
+    }
     // What a revision does depends on what of its package's spec and metadata changed, and on which one is wanted.
     let said = |package: &Arc<Package>| {
         (

@@ -38,4 +38,4 @@ pub use metrics::{Metrics, NoMetrics, Operation};
 pub use proxy::Proxies;
 pub use push::Pushed;
 pub use reason::Reason;
-pub use store::{Blob, BlobReader, BlobWriter, Derived, Store, StoreConfig, StoreError};
+pub use store::{Blob, BlobReader, BlobWriter, Derived, Figures, Lookups, Store, StoreConfig, StoreError};

@@ -159,6 +159,9 @@ impl<'a> Session<'a> {
             }
             tracing::debug!(host = %self.name, operation = request.operation.as_str(), %error, "tried again");
             self.inner.config.metrics.retry(&self.name, request.operation);
+            if matches!(error, Error::RateLimited { .. }) {
+                self.inner.config.metrics.throttled(&self.name, wait);
+            }
             tokio::time::sleep(wait).await;
             attempt += 1;
         }

@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 
 #[macro_use]
 mod closed;
+mod help;
 mod reason;
 mod status;
 mod type_;
 
+pub use help::Help;
 pub use reason::*;
 pub use status::*;
 pub use type_::*;

@@ -16,24 +16,16 @@ closed! {
         UnhealthyPackageRevision,
         /// Healthy, RevisionHealthy, RuntimeHealthy: not known. Only read, from older versions.
         UnknownPackageRevisionHealth,
-        /// RuntimeActive: the runtime runs.
-        ActiveRuntime,
-        /// RuntimeActive: scaled to zero. Ready (ours): a person has to activate the revision.
+        /// RuntimeActive, Healthy: scaled to zero. Ready (ours): a person has to activate the revision.
         AwaitingActivation,
         /// Synced: paused by annotation.
         ReconcilePaused,
-        /// Resolved: everything was found.
-        DependencyResolutionSucceeded,
-        /// Resolved: something was not found.
-        DependencyResolutionFailed,
 
         // ours: states
         /// Ready: what serves is healthy and a newer revision waits for a person.
         UpdateAvailable,
         /// Reconciling: tried again after a failure, with back-off.
         Retrying,
-        /// Reconciling: nothing is left to do. Stalled: nothing is in the way.
-        Done,
         /// Preflighted, Ready, Reconciling: what the revision would change is being checked.
         Checking,
         /// Preflighted: every check passed.
@@ -95,33 +87,13 @@ closed! {
         NotInStore,
         /// An image config is not usable.
         InvalidImageConfig,
-        /// Signatures could not be verified.
-        VerificationFailed,
 
         // ours: the package
         /// The image holds no package, or one that can't be read.
         InvalidPackage,
-        /// The package demands another Crossplane version.
-        IncompatibleVersion,
-        /// A lint finding, under strict lint.
-        LintFailed,
 
         // ours: the cluster
-        /// An object belongs to somebody else.
-        OwnedByOther,
-        /// An object is being deleted.
-        Terminating,
         /// The API server refuses an object.
         ObjectRefused,
-        /// The cluster does not serve a kind.
-        KindNotServed,
-        /// The package needs a runtime that this operator doesn't provide.
-        RuntimeRequired,
-        /// The operator lacks rights.
-        Forbidden,
-        /// The API server failed, or does not answer.
-        ApiServerFailed,
-        /// An unexpected error; the message tells it.
-        InternalError,
     }
 }

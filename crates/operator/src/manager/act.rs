@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 use tracing::Instrument;
 
 use super::check::{Check, PullPolicy, Question, Trouble};
-use super::plan::{Note, Outcome, Plan, Seen, Step};
+use super::plan::{Outcome, Plan, Seen, Step};
 use crate::conditions::{Cond, observed, timed};
 use crate::context::{Context, package_target, revision_target};
 use crate::images;
 use crate::key::Key;
+use crate::note::{Note, Told};
 use crate::{pace, status};
 
 /// One question may take this long, retries included: a check is a HEAD, perhaps a token before it.
@@ -68,11 +69,8 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
             (_, Step::Delete { name }) => {
                 tracing::warn!(%error, revision = %name, "a revision was not removed from history");
                 let message = format!("cannot garbage collect old package revision: {error}");
-                let note = Note {
-                    warning: true,
-                    reason: "GarbageCollect",
-                    message,
-                };
+                let next = "it is tried again; if that goes on, delete that revision by hand";
+                let note = Note::new(Told::NotCollected, message).next(next);
                 cx.tell_package(key, &seen.package, &note);
             }
             (_, Step::Create { name, .. } | Step::Update { name, .. }) => {

@@ -61,6 +61,8 @@ pub struct Check {
     pub next: Timestamp,
     /// How many answers in a row were troubles.
     pub failures: u32,
+    /// When the last answer came that was no trouble, for this value of `spec.package`.
+    pub succeeded: Option<Timestamp>,
 }
 
 impl Check {
@@ -89,6 +91,12 @@ impl Check {
                 .min(RETRY_MAX),
         };
         let spread = SignedDuration::from_secs_f64(pause.as_secs_f64() * 0.1 * jitter.clamp(0.0, 1.0));
+        let succeeded = match &outcome {
+            Ok(_) => Some(now),
+            Err(_) => before
+                .filter(|b| b.question.package == question.package)
+                .and_then(|b| b.succeeded),
+        };
         let mut next = now
             .saturating_add(pause.saturating_add(spread))
             .unwrap_or(Timestamp::MAX);
@@ -103,6 +111,7 @@ impl Check {
             outcome,
             next,
             failures,
+            succeeded,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::resolve::{Known, question, resolve};
 use super::status::{self, Wanted};
 use super::view::View;
 use crate::conditions::Cond;
+use crate::note::{Note, Told};
 use crate::runtime_mode::RuntimeMode;
 
 /// The reference to fetch after ImageConfigs were applied.
@@ -83,17 +84,6 @@ pub enum Step {
         /// Its name.
         name: String,
     },
-}
-
-/// Something to tell about the package, once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Warning or Normal.
-    pub warning: bool,
-    /// Event reason.
-    pub reason: &'static str,
-    /// What happened.
-    pub message: String,
 }
 
 /// When to look again without being called.
@@ -269,11 +259,10 @@ fn act_on(seen: &Seen, digest: Option<Digest>, trouble: Option<Trouble>) -> Plan
 
     let choice = choose_active(seen, wanted, manual);
     if let Some((from, to)) = &choice.returned {
-        notes.push(Note {
-            warning: true,
-            reason: "TransitionRevision",
-            message: format!("revision {from} was refused after activation; {to} serves again"),
-        });
+        let message = format!("revision {from} was refused after activation; {to} serves again");
+        let next =
+            "see the conditions of the refused revision; remove what they name, or set spec.package back";
+        notes.push(Note::new(Told::ReturnedTo, message).next(next));
     }
 
     // The new active one first, then the others become inactive, then what is only bookkeeping.

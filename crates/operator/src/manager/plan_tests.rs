@@ -29,6 +29,13 @@ fn trouble() -> Trouble {
     }
 }
 
+/// People find each reason at its condition.
+fn documented(conditions: &[Cond]) {
+    for c in conditions {
+        assert!(c.reason.help().on.contains(&c.type_), "{} {}", c.type_, c.reason);
+    }
+}
+
 /// What the revision controller makes of a revision's digest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Content {
@@ -110,6 +117,7 @@ impl Model {
             self.take(step);
         }
         if let Some(outcome) = plan.status {
+            documented(&outcome.conditions);
             let before = self.package.status.clone().unwrap_or_default();
             let after = PackageStatus {
                 observed_generation: self.package.metadata.generation,
@@ -130,6 +138,9 @@ impl Model {
             };
             busy |= after != before;
             self.package.status = Some(after);
+        }
+        for note in &plan.notes {
+            assert!(!note.told.is_warning() || note.remedy.is_some(), "{note:?}");
         }
         self.notes.extend(plan.notes);
         if let Some(question) = plan.ask {
@@ -362,7 +373,7 @@ fn a_package_goes_from_nothing_to_serving() {
         [1]
     );
     assert_eq!(
-        m.notes.iter().map(|n| n.reason).collect::<Vec<_>>(),
+        m.notes.iter().map(|n| n.told.reason()).collect::<Vec<_>>(),
         ["InstallPackageRevision"]
     );
 }

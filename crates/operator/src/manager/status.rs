@@ -3,9 +3,10 @@
 use api::condition::{Condition, ConditionType, Reason, Status};
 
 use super::check::{PullPolicy, Trouble};
-use super::plan::{Note, Outcome, Seen};
+use super::plan::{Outcome, Seen};
 use super::view::View;
 use crate::conditions::Cond;
+use crate::note::{Note, Told};
 use crate::runtime_mode::RuntimeMode;
 
 /// The reference's text, which tools match.
@@ -194,13 +195,7 @@ pub(crate) fn notes_of_pause(seen: &Seen) -> Vec<Note> {
         .any(|c| c.has_reason(Reason::ReconcilePaused));
     match was {
         true => vec![],
-        false => {
-            vec![Note {
-                warning: false,
-                reason: "ReconciliationPaused",
-                message: PAUSED.to_owned(),
-            }]
-        }
+        false => vec![Note::new(Told::Paused, PAUSED).next(Reason::ReconcilePaused.help().remedy)],
     }
 }
 
@@ -413,38 +408,28 @@ pub(crate) fn notes(seen: &Seen, outcome: &Outcome) -> Vec<Note> {
     if is(ConditionType::Healthy).is_some_and(|c| c.status == Status::True)
         && was(ConditionType::Healthy).is_none_or(|c| !c.is_true())
     {
-        notes.push(Note {
-            warning: false,
-            reason: "InstallPackageRevision",
-            message: "Successfully installed package revision".to_owned(),
-        });
+        notes.push(Note::new(
+            Told::Installed,
+            "Successfully installed package revision",
+        ));
     }
     if let Some(stale) = is(ConditionType::UpToDate)
         .filter(|c| c.status == Status::Unknown && changed(ConditionType::UpToDate))
     {
-        notes.push(Note {
-            warning: true,
-            reason: "UnpackPackage",
-            message: stale.message.clone(),
-        });
+        notes.push(Note::new(Told::NotUnpacked, &stale.message).next(stale.reason.help().remedy));
     }
     if let Some(ready) =
         is(ConditionType::Ready).filter(|c| c.status == Status::False && changed(ConditionType::Ready))
     {
-        let reason = match ready.reason {
-            Reason::Refused => Some("InstallPackageRevision"),
-            Reason::UnpackingPackage => Some("UnpackPackage"),
+        let told = match ready.reason {
+            Reason::Refused => Some(Told::NotInstalled),
+            // Trouble with the registry was told just above.
+            Reason::UnpackingPackage => {
+                Some(Told::NotUnpacked).filter(|told| !notes.iter().any(|n| n.told == *told))
+            }
             _ => None,
         };
-        // Trouble with the registry was told just above.
-        let told = notes.iter().any(|n| n.reason == "UnpackPackage");
-        if let Some(reason) = reason.filter(|r| !(told && *r == "UnpackPackage")) {
-            notes.push(Note {
-                warning: true,
-                reason,
-                message: ready.message.clone(),
-            });
-        }
+        notes.extend(told.map(|told| Note::new(told, &ready.message).next(ready.reason.help().remedy)));
     }
     notes
 }

@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use kit::queue::Next;
 use serde_json::json;
 
-use super::plan::{Note, OWNED, Outcome, Plan, Seen, WorkStep};
+use super::plan::{OWNED, Outcome, Plan, Seen, WorkStep};
 use super::task;
 use crate::conditions::{observed, timed};
 use crate::context::{Context, revision_target};
 use crate::key::Key;
+use crate::note::{Note, Told};
 use crate::{pace, status};
 
 pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -> Next {
@@ -35,11 +36,8 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
         failed = true;
         if !error.is_transient() {
             let message = format!("cannot update package revision object metadata: {error}");
-            let note = Note {
-                warning: true,
-                reason: "SyncPackage",
-                message,
-            };
+            let next = "labels and annotations come from the package's metadata: correct the package";
+            let note = Note::new(Told::MetadataNotSynced, message).next(next);
             cx.tell_revision(key, &seen.revision, &note);
         }
     }

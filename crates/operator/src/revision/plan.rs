@@ -1,15 +1,17 @@
 //! What the revision controller does with one revision: pure, total, and without a clock (design §3.1).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use api::condition::{ConditionType, Reason, Status};
 use api::pkg::{DeclaredDependency, ImageConfigRef, ObjectRef, Package, Progress, Revision};
 use jiff::Timestamp;
 
-use super::status::{before, established, lint_note, notes, preflighted, recalled, was_established};
+use super::status::{before, established, lint_note, listed, notes, preflighted, recalled, was_established};
 use crate::conditions::Cond;
 use crate::manager::check::Trouble;
+use crate::note::{Note, Told};
 
 /// Names of objects in a refusal; the rest is counted (ten name the pattern, a hundred hide it).
 pub const NAMED_REFUSALS: usize = 10;
@@ -60,6 +62,32 @@ pub enum Ending {
     Refused(Vec<String>),
     /// Objects can't be had yet.
     Waiting(Vec<String>),
+}
+
+impl Ending {
+    /// One word for it, in logs.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Done => "Done",
+            Self::NoContent(_) => "NoContent",
+            Self::Unfit(_) => "Unfit",
+            Self::Refused(_) => "Refused",
+            Self::Waiting(_) => "Waiting",
+        }
+    }
+}
+
+/// As conditions tell it.
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::NoContent(trouble) => f.write_str(&trouble.message),
+            Self::Unfit(message) => f.write_str(message),
+            Self::Refused(problems) | Self::Waiting(problems) => f.write_str(&listed(problems)),
+        }
+    }
 }
 
 /// What is known of a package's content without its objects.
@@ -145,8 +173,7 @@ pub struct Outcome {
     pub progress: Option<Progress>,
 }
 
-/// Something to tell about the revision, once.
-pub use crate::manager::plan::{Next, Note};
+pub use crate::manager::plan::Next;
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -299,11 +326,7 @@ fn paused(seen: &Seen) -> Plan {
     status
         .conditions
         .push(Cond::new(ConditionType::Synced, Status::False, Reason::ReconcilePaused).message(message));
-    let note = Note {
-        warning: false,
-        reason: "ReconciliationPaused",
-        message: message.to_owned(),
-    };
+    let note = Note::new(Told::Paused, message).next(Reason::ReconcilePaused.help().remedy);
     Plan {
         status: Some(status),
         notes: if was { vec![] } else { vec![note] },

@@ -79,6 +79,13 @@ fn established(revision: Revision) -> Revision {
 
 /// `Type=Status/Reason …` of a plan, in order.
 fn shown(plan: &Plan) -> String {
+    for c in plan.status.iter().flat_map(|s| &s.conditions) {
+        let documented = c.reason.help().on.contains(&c.type_);
+        assert!(documented, "{} {}", c.type_, c.reason);
+    }
+    for note in &plan.notes {
+        assert!(!note.told.is_warning() || note.remedy.is_some(), "{note:?}");
+    }
     let conditions = plan.status.iter().flat_map(|s| &s.conditions);
     let one = |c: &Cond| format!("{}={}/{}", c.type_, c.status, c.reason);
     conditions.map(one).collect::<Vec<_>>().join(" ")
@@ -440,7 +447,7 @@ fn content_becomes_metadata_and_status() {
     assert_eq!(status.capabilities, facts.capabilities);
     assert_eq!(status.resolved_image.as_deref(), Some("mirror.invalid/a/p:v1"));
     assert_eq!(status.warnings.len(), MAX_WARNINGS);
-    assert!(first.notes.iter().any(|n| n.reason == "LintPackage"));
+    assert!(first.notes.iter().any(|n| n.told == Told::Linted));
     let mut labelled = revision("a", 1, "Active");
     labelled.metadata.labels = Some(
         [
@@ -461,7 +468,7 @@ fn content_becomes_metadata_and_status() {
         now(),
     );
     assert_eq!(again.metadata, None, "labels of others are no difference");
-    assert!(again.notes.iter().all(|n| n.reason != "LintPackage"), "told once");
+    assert!(again.notes.iter().all(|n| n.told != Told::Linted), "told once");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use api::condition::{ConditionType, Conditions, Reason, Status};
 
-use super::plan::{Ending, NAMED_REFUSALS, Note, Outcome, Seen, Task};
+use super::plan::{Ending, NAMED_REFUSALS, Outcome, Seen, Task};
 use crate::conditions::Cond;
+use crate::note::{Note, Told};
 
 pub(super) fn before(seen: &Seen, type_: ConditionType) -> Option<Cond> {
     let conditions = &seen.revision.status.as_ref()?.conditions;
@@ -78,7 +79,7 @@ fn healthy() -> Cond {
 /// (reason of Established or Preflighted, its message, message of RevisionHealthy, retrying can't help)
 fn said(ending: &Ending) -> (Reason, String, String, bool) {
     match ending {
-        Ending::Done => (Reason::Done, String::new(), String::new(), false),
+        Ending::Done => (Reason::AllEstablished, String::new(), String::new(), false),
         Ending::NoContent(trouble) => {
             let reason = if trouble.terminal {
                 Reason::FetchRefused
@@ -260,10 +261,10 @@ pub(super) fn lint_note(seen: &Seen, status: &Outcome) -> Option<Note> {
         .as_ref()
         .map(|s| s.warnings.as_slice())
         .unwrap_or_default();
-    (!status.warnings.is_empty() && status.warnings != known).then(|| Note {
-        warning: true,
-        reason: "LintPackage",
-        message: format!("linting package contents failed: {}", status.warnings.join("; ")),
+    (!status.warnings.is_empty() && status.warnings != known).then(|| {
+        let message = format!("linting package contents failed: {}", status.warnings.join("; "));
+        Note::new(Told::Linted, message)
+            .next("tell the package's author; unless lint is strict it is installed all the same")
     })
 }
 
@@ -276,27 +277,21 @@ pub(super) fn notes(seen: &Seen, status: &Outcome) -> Vec<Note> {
         && before(seen, ConditionType::Preflighted).is_none();
     let established = is(ConditionType::Established).is_some_and(|c| c.status == Status::True);
     if established && !was_established(seen) && !inherited {
-        let message = "Successfully reconciled package revision".to_owned();
-        notes.push(Note {
-            warning: false,
-            reason: "SyncPackage",
-            message,
-        });
+        notes.push(Note::new(
+            Told::Synced,
+            "Successfully reconciled package revision",
+        ));
     }
     for type_ in [ConditionType::Stalled, ConditionType::Reconciling] {
         let Some(now) = is(type_) else { continue };
         let same = before(seen, type_).is_some_and(|c| c.reason == now.reason && c.message == now.message);
-        let reason = match now.reason {
-            Reason::FetchFailed | Reason::FetchRefused => "ParsePackage",
-            Reason::Refused | Reason::Waiting => "SyncPackage",
+        let told = match now.reason {
+            Reason::FetchFailed | Reason::FetchRefused => Told::NotParsed,
+            Reason::Refused | Reason::Waiting => Told::NotSynced,
             _ => continue,
         };
         if !same {
-            notes.push(Note {
-                warning: true,
-                reason,
-                message: now.message.clone(),
-            });
+            notes.push(Note::new(told, &now.message).next(now.reason.help().remedy));
         }
     }
     notes

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::condition::Reason;
+use api::condition::{ConditionType, Conditions as _, Reason};
 use api::pkg::{DeclaredDependency, Package, Revision};
 use base64::Engine;
 use jiff::Timestamp;
@@ -41,6 +41,11 @@ pub(crate) fn start(
     let Some((cancel, ticket)) = cx.works.begin(&uid, &aim, cx.tasks.stopping()) else {
         return;
     };
+    // What is written to a revision that was established as it is now, somebody has changed.
+    let conditions = revision.status.as_ref().map(|s| &s.conditions);
+    let repairs = conditions
+        .and_then(|c| c.get(ConditionType::Established))
+        .is_some_and(|c| c.is_true() && c.observed_generation == Some(aim.generation));
     let run = Run {
         cx: cx.clone(),
         key: key.clone(),
@@ -59,7 +64,13 @@ pub(crate) fn start(
         let (seconds, wrote) = (started.elapsed().as_secs_f64(), finished.wrote.len());
         match &finished.ending {
             Ending::Done => tracing::info!(wrote, seconds, "done"),
-            other => tracing::warn!(ending = ?other, wrote, seconds, "not done"),
+            other => tracing::warn!(outcome = other.word(), why = %other, wrote, seconds, "not done"),
+        }
+        if let (Task::Establish, Some((_, items))) = (aim.task, &finished.loaded) {
+            let done = finished.ending == Ending::Done;
+            context
+                .work_figures
+                .established(items, &finished.wrote, done, repairs);
         }
         if context.works.end(&uid, ticket, aim, finished, Timestamp::now()) {
             context.revisions.add(key);

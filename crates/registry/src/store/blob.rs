@@ -213,6 +213,10 @@ impl Store {
     /// removed, with a warning, and counts as absent.
     #[must_use]
     pub fn blob(&self, digest: &Digest) -> Option<Blob> {
+        self.shared.tally.blob(self.unharmed(digest))
+    }
+
+    fn unharmed(&self, digest: &Digest) -> Option<Blob> {
         if !self.shared.readable {
             return None;
         }
@@ -252,22 +256,30 @@ impl Store {
     /// If neither the store nor the temporary directory takes a file.
     pub fn writer(&self, descriptor: &Descriptor) -> Result<BlobWriter, StoreError> {
         if !self.shared.writable {
-            return self.scratch_writer(descriptor);
+            return self.unnamed(descriptor);
         }
         match tempfile::NamedTempFile::new_in(self.path(&["tmp"])) {
             Ok(file) => Ok(self.start(Target::Named(file), descriptor)),
             Err(error) => {
                 tracing::warn!(%error, "content store cannot be written: content is not kept");
-                self.scratch_writer(descriptor)
+                self.shared.tally.failed();
+                self.unnamed(descriptor)
             }
         }
     }
 
-    /// A writer to an unnamed file in the temporary directory: for content that isn't kept.
+    /// A writer to an unnamed file in the temporary directory: for content that the store could not take.
     ///
     /// # Errors
     /// If the temporary directory takes no file.
     pub fn scratch_writer(&self, descriptor: &Descriptor) -> Result<BlobWriter, StoreError> {
+        if self.shared.writable {
+            self.shared.tally.failed();
+        }
+        self.unnamed(descriptor)
+    }
+
+    fn unnamed(&self, descriptor: &Descriptor) -> Result<BlobWriter, StoreError> {
         let path: PathBuf = self.shared.scratch.clone();
         match tempfile::tempfile_in(&path) {
             Ok(file) => Ok(self.start(Target::Unnamed(file), descriptor)),

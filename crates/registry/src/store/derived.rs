@@ -42,6 +42,10 @@ impl Store {
     /// folder that doesn't match its checksums is removed, with a warning, and counts as absent.
     #[must_use]
     pub fn derived(&self, format: &str, digest: &Digest) -> Option<Derived> {
+        self.shared.tally.derived(self.unharmed_derived(format, digest))
+    }
+
+    fn unharmed_derived(&self, format: &str, digest: &Digest) -> Option<Derived> {
         if !self.shared.readable || !valid_name(format) {
             return None;
         }
@@ -74,7 +78,11 @@ impl Store {
             return Err(StoreError::Name(format.to_owned()).into());
         }
         let kept = if self.shared.writable {
-            tempfile::tempdir_in(self.path(&["tmp"])).ok()
+            let made = tempfile::tempdir_in(self.path(&["tmp"]));
+            if made.is_err() {
+                self.shared.tally.failed();
+            }
+            made.ok()
         } else {
             None
         };
@@ -105,6 +113,7 @@ impl Store {
             }
             Err(error) => {
                 tracing::warn!(error = %super::chain(&error), "derived content is not kept in the store");
+                self.shared.tally.failed();
                 Ok(Derived {
                     path: folder.path().to_owned(),
                     _scratch: Some(Arc::new(folder)),

@@ -60,6 +60,7 @@ impl Store {
             );
         }
         self.shared.used.store(used, Ordering::Relaxed);
+        self.shared.tally.evicted(evicted.bytes);
         evicted
     }
 

@@ -18,6 +18,7 @@
 mod blob;
 mod derived;
 mod evict;
+mod figures;
 mod refs;
 
 use std::collections::{BTreeSet, HashMap};
@@ -35,6 +36,7 @@ use crate::limits::{DEFAULT_STORE_BYTES, STALE_TEMP_AGE};
 pub use blob::{Blob, BlobReader, BlobWriter};
 pub use derived::Derived;
 pub use evict::Evicted;
+pub use figures::{Figures, Lookups};
 
 /// Format of the files below the root. A store of another format is left alone.
 const VERSION: &str = "1\n";
@@ -118,6 +120,7 @@ struct Shared {
     scratch: PathBuf,
     max_bytes: u64,
     used: AtomicU64,
+    tally: figures::Tally,
     pins: Mutex<BTreeSet<Digest>>,
     flights: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -145,6 +148,7 @@ impl Store {
             scratch,
             max_bytes: config.max_bytes,
             used: AtomicU64::new(0),
+            tally: figures::Tally::default(),
             pins: Mutex::default(),
             flights: Mutex::default(),
         };
@@ -169,6 +173,7 @@ impl Store {
             scratch: std::env::temp_dir(),
             max_bytes: 0,
             used: AtomicU64::new(0),
+            tally: figures::Tally::default(),
             pins: Mutex::default(),
             flights: Mutex::default(),
         };

@@ -184,6 +184,10 @@ impl Metrics for Recorder {
         self.add(format!("retry {}", operation.as_str()));
     }
 
+    fn throttled(&self, host: &str, wait: Duration) {
+        self.add(format!("{host} asks for {} s", wait.as_secs()));
+    }
+
     fn rate_limit_remaining(&self, _: &str, remaining: u64) {
         self.add(format!("{remaining} left"));
     }
@@ -194,10 +198,10 @@ async fn figures_are_reported() {
     let image = Image::of("layer");
     let size = image.manifest.len();
     let stub = Stub::start(move |seen| {
-        let mut answer = if seen.nth == 0 {
-            reply(502, &[], "")
-        } else {
-            image.serve(seen)
+        let mut answer = match seen.nth {
+            0 => reply(502, &[], ""),
+            1 => reply(429, &[("retry-after", "0")], ""),
+            _ => image.serve(seen),
         };
         answer
             .headers_mut()
@@ -222,6 +226,10 @@ async fn figures_are_reported() {
             format!("{host} get_manifest Some(502)"),
             "99 left".to_owned(),
             "retry get_manifest".to_owned(),
+            format!("{host} get_manifest Some(429)"),
+            "99 left".to_owned(),
+            "retry get_manifest".to_owned(),
+            format!("{host} asks for 0 s"),
             format!("{host} get_manifest Some(200)"),
             "99 left".to_owned(),
             format!("get_manifest {size} bytes"),

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 mod crds;
 mod limits;
 mod rbac;
+mod troubleshooting;
 
 /// Folders that may hold generated files. One there that says so of itself, and isn't any more, is a
 /// left-over.
@@ -27,6 +28,7 @@ fn files() -> anyhow::Result<BTreeMap<PathBuf, String>> {
     let mut files = crds::files()?;
     files.insert("deploy/rbac.yaml".into(), rbac::file());
     files.insert("docs/limits.md".into(), limits::file());
+    files.insert("docs/troubleshooting.md".into(), troubleshooting::file());
     Ok(files)
 }
 

@@ -1,4 +1,4 @@
-//! Figures of the registry client and of packages, at `/metrics`.
+//! What the registry client does.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +8,7 @@ use kit::metrics::Metrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use registry::Operation;
 
 /// Registry hosts with figures of their own; further ones are counted as `other`, since hosts come from users.
@@ -21,6 +22,8 @@ pub struct RegistryMetrics {
     bytes: Family<HostLabels, Counter>,
     retries: Family<HostLabels, Counter>,
     throttled: Family<HostLabels, Counter<f64, std::sync::atomic::AtomicU64>>,
+    waits: Family<HostLabel, Counter>,
+    remaining: Family<HostLabel, Gauge>,
     hosts: Mutex<BTreeSet<String>>,
 }
 
@@ -35,6 +38,11 @@ struct RequestLabels {
 struct HostLabels {
     host: String,
     operation: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HostLabel {
+    host: String,
 }
 
 impl RegistryMetrics {
@@ -62,6 +70,13 @@ impl RegistryMetrics {
             );
             let help = "Time that registries asked us to wait, in seconds";
             registry.register("registry_throttled_seconds", help, made.throttled.clone());
+            registry.register(
+                "registry_throttled",
+                "Requests that waited because the registry asked for it",
+                made.waits.clone(),
+            );
+            let help = "Requests left in the registry's window, as it said last";
+            registry.register("registry_rate_limit_remaining", help, made.remaining.clone());
         });
         made
     }
@@ -112,6 +127,14 @@ impl registry::Metrics for RegistryMetrics {
             operation: "wait",
         };
         self.throttled.get_or_create(&labels).inc_by(wait.as_secs_f64());
+        let host = self.host(host);
+        self.waits.get_or_create(&HostLabel { host }).inc();
+    }
+
+    fn rate_limit_remaining(&self, host: &str, remaining: u64) {
+        let remaining = i64::try_from(remaining).unwrap_or(i64::MAX);
+        let host = self.host(host);
+        self.remaining.get_or_create(&HostLabel { host }).set(remaining);
     }
 }
 
@@ -120,6 +143,39 @@ mod tests {
     use registry::Metrics as _;
 
     use super::*;
+
+    #[test]
+    fn each_figure_moves() {
+        let build = kit::metrics::Build {
+            version: "1",
+            revision: "",
+        };
+        let metrics = Metrics::new("gantry", build);
+        let client = RegistryMetrics::register(&metrics);
+        let (host, second) = ("r.invalid", Duration::from_secs(1));
+        client.request(host, Operation::HeadManifest, Some(404), second);
+        client.request(host, Operation::HeadManifest, None, second);
+        client.received(host, Operation::GetBlob, 7);
+        client.retry(host, Operation::GetBlob);
+        client.throttled(host, 3 * second);
+        client.rate_limit_remaining(host, 12);
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"requests_total{host="r.invalid",operation="head_manifest",code="404"} 1"#,
+            r#"requests_total{host="r.invalid",operation="head_manifest",code="none"} 1"#,
+            r#"request_seconds_total{host="r.invalid",operation="head_manifest"} 2.0"#,
+            r#"received_bytes_total{host="r.invalid",operation="get_blob"} 7"#,
+            r#"retries_total{host="r.invalid",operation="get_blob"} 1"#,
+            r#"throttled_seconds_total{host="r.invalid",operation="wait"} 3.0"#,
+            r#"throttled_total{host="r.invalid"} 1"#,
+            r#"rate_limit_remaining{host="r.invalid"} 12"#,
+        ] {
+            assert!(
+                text.contains(&format!("gantry_registry_{line}\n")),
+                "{line} in\n{text}"
+            );
+        }
+    }
 
     #[test]
     fn hosts_are_bounded() {
