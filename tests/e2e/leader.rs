@@ -158,10 +158,10 @@ fn handed_over(from: &Operator, to: &Operator, within: Duration) -> Result<()> {
 }
 
 /// Somebody who holds a lease and renews it until dropped.
-struct Renewing(tokio::task::JoinHandle<()>);
+pub(crate) struct Renewing(tokio::task::JoinHandle<()>);
 
 impl Renewing {
-    async fn start(world: &World, namespace: &str, name: &str) -> Result<Self> {
+    pub(crate) async fn start(world: &World, namespace: &str, name: &str) -> Result<Self> {
         world.plane().namespace(namespace).await?;
         let api: Api<Lease> = Api::namespaced(world.plane().client(), namespace);
         let name = name.to_owned();

@@ -6,6 +6,7 @@
 // Helpers of tests are tests too.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod alerts;
 mod cli;
 mod content;
 mod crds;
@@ -23,6 +24,7 @@ mod kill;
 mod kinds;
 mod leader;
 mod manual;
+mod metrics;
 mod outages;
 mod packages;
 mod pausing;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the tools that the tests, the demo and the benchmarks run (etcd, the Kubernetes control plane, kubectl, two
-# registries), each from a Go module of its own that pins it, into a cache outside the clone. A tool is built once per
+# registries, promtool), each from a Go module of its own that pins it, into a cache outside the clone. A tool is built once per
 # content of its go.mod and go.sum; a second run only looks. Binaries that are already there are used instead:
 # KUBEBUILDER_ASSETS (etcd, kube-apiserver, kube-controller-manager, kubectl) and a kubectl >= 1.34 on PATH.
 #
@@ -46,13 +46,15 @@ given() {
   return 1
 }
 
-all=$(for m in etcd kubernetes registry crane; do key "$m"; done | sha256sum | cut -c1-16)
+all=$(for m in etcd kubernetes registry crane prometheus; do key "$m"; done | sha256sum | cut -c1-16)
 bin="$cache/bin/$all"
 mkdir -p "$bin"
 
 given etcd || tool etcd etcd go.etcd.io/etcd/server/v3
 tool crane crane github.com/google/go-containerregistry/cmd/crane
 tool registry registry github.com/distribution/distribution/v3/cmd/registry
+# Without the service discoveries of all clouds: it only reads rules.
+GOFLAGS=-tags=remove_all_sd tool prometheus promtool github.com/prometheus/prometheus/cmd/promtool
 for b in kube-apiserver kube-controller-manager kubectl; do
   given "$b" || tool kubernetes "$b" "k8s.io/kubernetes/cmd/$b" "$kubernetes_ld"
 done

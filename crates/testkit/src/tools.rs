@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The folder with etcd, kube-apiserver, kube-controller-manager, kubectl, registry and crane.
+/// The folder with etcd, kube-apiserver, kube-controller-manager, kubectl, registry, crane and promtool.
 #[derive(Clone, Debug)]
 pub struct Tools {
     folder: PathBuf,
@@ -18,6 +18,7 @@ pub const PROGRAMS: &[&str] = &[
     "kube-apiserver",
     "kube-controller-manager",
     "kubectl",
+    "promtool",
     "registry",
 ];
 
