@@ -15,6 +15,7 @@ mod dependencies;
 mod docs;
 mod drift;
 mod faults;
+mod health;
 mod history;
 mod images;
 mod inherited;

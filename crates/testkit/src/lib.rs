@@ -14,6 +14,7 @@ pub mod control_plane;
 pub mod corpus;
 pub mod fault;
 pub mod fixture;
+pub mod health;
 pub mod image;
 pub mod kill;
 pub mod malformed;

@@ -26,7 +26,7 @@ pub(super) fn schema(kind: PackageKind) -> JSONSchemaProps {
         }
         PackageKind::Function => "A Function installs a package that brings a composition function.",
     };
-    object(what, [("spec", spec(kind)), ("status", status())]).into_root()
+    object(what, [("spec", spec(kind)), ("status", shared::status(status()))]).into_root()
 }
 
 fn spec(kind: PackageKind) -> Field {

@@ -15,7 +15,11 @@ pub(super) fn schema(kind: PackageKind) -> JSONSchemaProps {
          it. Gantry makes and removes these.",
         kind.revision_kind()
     );
-    object(&what, [("spec", spec(kind)), ("status", status(kind))]).into_root()
+    object(
+        &what,
+        [("spec", spec(kind)), ("status", shared::status(status(kind)))],
+    )
+    .into_root()
 }
 
 fn spec(kind: PackageKind) -> Field {

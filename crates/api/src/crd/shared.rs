@@ -32,6 +32,12 @@ pub(super) fn conditions() -> Field {
     list_map("What can be said about the object at present.", "type", item)
 }
 
+/// The status of an object that nobody has looked at yet. Without it, tools that follow kstatus take a fresh object for
+/// one that needs no work.
+pub(super) fn status(status: Field) -> Field {
+    status.default(json!({"observedGeneration": -1}))
+}
+
 /// `status.observedGeneration` (ours).
 pub(super) fn observed_generation() -> Field {
     integer("metadata.generation of the object that this status speaks of.")
