@@ -230,6 +230,8 @@ fn all_metrics_move_and_alerts_fire_on_those_of_an_operator_in_trouble() -> Resu
             Some(3.0)
         );
         assert_eq!(shows("gantry_leader", &[]), Some(1.0));
+        assert_eq!(shows("gantry_watch_objects", &[provider]), Some(1.0));
+        assert!(shows("gantry_reconciles_total", &[("controller", "manager")]) > Some(0.0));
         assert_eq!(shows("gantry_controllers_running", &[]), Some(1.0));
         assert_eq!(shows("gantry_store_writable", &[]), Some(1.0));
         assert!(shows("gantry_store_bytes", &[]) > Some(0.0));

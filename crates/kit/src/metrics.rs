@@ -315,12 +315,22 @@ mod tests {
         let writes = Writes::register(&metrics);
         writes.count("create", "Lease", "Written");
         writes.count("create", "Lease", "Written");
-        Reconciles::register(&metrics).ended("c", "Await", Duration::from_millis(3));
+        let reconciles = Reconciles::register(&metrics);
+        reconciles.ended("c", "Await", Duration::from_millis(3));
+        reconciles.sizes("c", 2, 1);
+        let watches = WatchCounts::register(&metrics);
+        watches.objects("Thing", 7);
+        watches.error("Thing");
         let text = metrics.encode().unwrap();
         for line in [
             "gantry_build_info{version=\"1.2.3\",revision=\"abc\"} 1",
             "gantry_writes_total{operation=\"create\",kind=\"Lease\",outcome=\"Written\"} 2",
             "gantry_reconcile_duration_seconds_count{controller=\"c\"} 1",
+            "gantry_reconciles_total{controller=\"c\",outcome=\"Await\"} 1",
+            "gantry_queue_depth{controller=\"c\"} 2",
+            "gantry_reconciles_running{controller=\"c\"} 1",
+            "gantry_watch_objects{kind=\"Thing\"} 7",
+            "gantry_watch_errors_total{kind=\"Thing\"} 1",
             "gantry_process_resident_memory_bytes ",
             "gantry_process_cpu_seconds_total ",
             "gantry_process_open_fds ",

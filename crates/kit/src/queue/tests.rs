@@ -200,3 +200,29 @@ async fn a_stop_does_not_wait_for_ever() {
     let error = bench.run.await.unwrap().unwrap_err();
     assert!(matches!(error, QueueError::NotDrained { running: 1, .. }));
 }
+
+#[tokio::test(start_paused = true)]
+async fn shows_what_waits_and_what_runs() {
+    let build = crate::metrics::Build {
+        version: "1",
+        revision: "",
+    };
+    let metrics = crate::metrics::Metrics::new("gantry", build);
+    let reconciles = crate::metrics::Reconciles::register(&metrics);
+    let (queue, stop) = (Queue::new("test", Some(reconciles)), CancellationToken::new());
+    let work = async |_| {
+        tokio::time::sleep(secs(5)).await;
+        Next::Await
+    };
+    let running = tokio::spawn(run(queue.clone(), 1, stop.clone(), work));
+    (0..3).for_each(|key| queue.add(key));
+    tokio::time::sleep(secs(1)).await;
+    let shows = |line: &str| metrics.encode().unwrap().contains(line);
+    assert!(shows("gantry_queue_depth{controller=\"test\"} 2\n"));
+    assert!(shows("gantry_reconciles_running{controller=\"test\"} 1\n"));
+    tokio::time::sleep(secs(20)).await;
+    assert!(shows("gantry_queue_depth{controller=\"test\"} 0\n"));
+    assert!(shows("gantry_reconciles_running{controller=\"test\"} 0\n"));
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}

@@ -64,9 +64,8 @@ impl ReadyTimes {
     /// The package is like this now.
     pub(crate) fn seen(&self, kind: PackageKind, package: &Package, now: Timestamp) {
         let generation = package.metadata.generation.unwrap_or(0);
-        let conditions = package.status.as_ref().map(|s| s.conditions.as_slice());
-        let conditions = conditions.unwrap_or_default().to_vec();
-        let said = conditions.get(ConditionType::Ready);
+        let conditions = package.status.as_ref().map(|s| &s.conditions);
+        let said = conditions.and_then(|c| c.get(ConditionType::Ready));
         let current = said.is_some_and(|c| c.observed_generation.is_none_or(|g| g >= generation));
         let is_ready = said.is_some_and(|c| c.status() == Status::True);
         let waits = api::annotation::is_paused(&package.metadata)
