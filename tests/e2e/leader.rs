@@ -16,7 +16,7 @@ use crate::OPERATOR;
 use crate::state::nothing_was_forbidden;
 
 /// To become true on a busy machine.
-const SOON: Duration = Duration::from_secs(90);
+pub(crate) const SOON: Duration = Duration::from_secs(90);
 /// How long a dead leader is respected.
 const LEASE: Duration = Duration::from_secs(4);
 /// A leader that stops in good order is followed within this time.
@@ -24,10 +24,10 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 /// Requests that one replica sends at a time while it establishes one package, and one of each controller.
 const IN_FLIGHT: usize = 7;
 /// How long nothing may happen to count as nothing.
-const STILL: Duration = Duration::from_secs(8);
+pub(crate) const STILL: Duration = Duration::from_secs(8);
 
 /// A replica that calls itself `agent` at the API server.
-fn replica(world: &World, agent: &str) -> OperatorOptions {
+pub(crate) fn replica(world: &World, agent: &str) -> OperatorOptions {
     OperatorOptions::new(OPERATOR, world.operator_kubeconfig())
         .args([
             "--leader-election-lease-duration=4s",
@@ -47,7 +47,7 @@ async fn holder(world: &World, before: &str, timeout: Duration) -> Result<String
     testkit::eventually("the lease has a new holder", timeout, look).await
 }
 
-async fn install(world: &World, name: &str, crds: usize) -> Result<()> {
+pub(crate) async fn install(world: &World, name: &str, crds: usize) -> Result<()> {
     let fixture = PackageFixture::provider(name).crds(&format!("{name}.example.org"), crds);
     let reference = world.push(name, "v1", &fixture.build()?).await?;
     world
@@ -56,7 +56,7 @@ async fn install(world: &World, name: &str, crds: usize) -> Result<()> {
     Ok(())
 }
 
-async fn installed(world: &World, name: &str) -> Result<()> {
+pub(crate) async fn installed(world: &World, name: &str) -> Result<()> {
     world
         .wait_condition("Provider", name, "Ready", "True", SOON)
         .await
@@ -64,7 +64,7 @@ async fn installed(world: &World, name: &str) -> Result<()> {
 }
 
 /// What `agent` asked to change after `mark` and was not refused, Leases aside.
-fn writes(world: &World, mark: AuditMark, agent: &str) -> Result<Vec<AuditEvent>> {
+pub(crate) fn writes(world: &World, mark: AuditMark, agent: &str) -> Result<Vec<AuditEvent>> {
     let mut events = world.plane().audit_since(mark)?;
     events.retain(|e| e.agent == agent && e.is_write() && !e.is_lease() && e.code < 400);
     Ok(events)
@@ -197,7 +197,7 @@ impl Drop for Renewing {
     }
 }
 
-async fn says(operator: &Operator, words: &str) -> Result<()> {
+pub(crate) async fn says(operator: &Operator, words: &str) -> Result<()> {
     let look = async || Ok(operator.log()?.contains(words).then_some(()));
     let heard = testkit::eventually(words, SOON, look).await;
     heard.with_context(|| operator.log_tail())

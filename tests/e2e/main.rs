@@ -7,6 +7,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod alerts;
+mod beside;
 mod cli;
 mod content;
 mod crds;
@@ -26,6 +27,7 @@ mod kinds;
 mod leader;
 mod manual;
 mod metrics;
+mod migration;
 mod outages;
 mod packages;
 mod pausing;

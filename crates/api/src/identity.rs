@@ -16,8 +16,11 @@ pub const DEFAULT_NAMESPACE: &str = "gantry-system";
 pub const OPERATOR: &str = "gantry-operator";
 /// Name of the Lease of the process that runs the `access` controller.
 pub const ACCESS_LEASE: &str = "gantry-access";
-/// Lease that a running package manager of the reference holds; Gantry never leads beside it.
+/// Lease that a running package manager of the reference holds; Gantry leads beside it only while [`crate::beside`]'s policy
+/// is in force.
 pub const REFERENCE_LEASE: &str = "crossplane-leader-election-core";
+/// Service accounts of the reference's two processes by default.
+pub const REFERENCE_SERVICE_ACCOUNTS: &[&str] = &["crossplane", "rbac-manager"];
 /// Namespace that the reference is installed in by default.
 pub const REFERENCE_NAMESPACE: &str = "crossplane-system";
 

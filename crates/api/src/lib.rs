@@ -9,6 +9,7 @@
 mod resource;
 
 pub mod annotation;
+pub mod beside;
 pub mod condition;
 pub mod image_config;
 pub mod label;

@@ -119,6 +119,13 @@ pub const CLUSTER: &[Rule] = &[
         names: &[crate::REFERENCE_LEASE, crate::OPERATOR],
         verbs: READ,
     },
+    Rule {
+        why: "start: see that the admission policy is in force that lets Gantry lead beside the reference",
+        groups: &["admissionregistration.k8s.io"],
+        resources: &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        names: &[crate::beside::POLICY],
+        verbs: READ,
+    },
 ];
 
 /// Rights in the operator's own namespace.

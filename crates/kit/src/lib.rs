@@ -2,7 +2,7 @@
 //!
 //! | to … | use |
 //! |---|---|
-//! | connect | [`client`] |
+//! | connect | [`client`], and see by [`rights`] what this process may do |
 //! | write | [`mod@write`], which asks the [`fence`] |
 //! | read | [`read`] for one object, [`watch`] and [`live`] for what changes |
 //! | decide what to do next | [`queue`], [`backoff`], [`clock`] |
@@ -31,6 +31,7 @@ pub mod queue;
 pub mod read;
 pub mod ready;
 pub mod resource;
+pub mod rights;
 pub mod shutdown;
 pub mod span;
 pub mod tasks;

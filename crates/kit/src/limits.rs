@@ -198,6 +198,16 @@ pub const LIMITS: &[Limit] = &[
         "a filter is a line that a person types",
     ),
     fixed(
+        "rights: asked for one by one",
+        "200",
+        "more are only missing where nearly all are",
+    ),
+    fixed(
+        "rights: questions at a time",
+        "8",
+        "the API server has others to serve at a start",
+    ),
+    fixed(
         "duration flags",
         "31622400 s",
         "a year, so that sums never overflow",
@@ -210,7 +220,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        answer, backoff, claim, client, events, lease, queue, read, shutdown, span, telemetry, watch, write,
+        answer, backoff, claim, client, events, lease, queue, read, rights, shutdown, span, telemetry, watch,
+        write,
     };
 
     fn seconds(duration: Duration) -> String {
@@ -265,6 +276,8 @@ mod tests {
             bytes(events::WORD_BYTES),
             seconds(events::PACE),
             bytes(telemetry::FILTER_BYTES),
+            rights::SINGLE_QUESTIONS.to_string(),
+            rights::QUESTIONS_AT_A_TIME.to_string(),
             seconds(span::LONGEST),
         ];
         let shown: Vec<_> = LIMITS.iter().map(|limit| limit.value).collect();

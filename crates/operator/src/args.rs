@@ -17,7 +17,7 @@ pub struct Args {
     pub client: kit::client::ClientArgs,
 
     /// Namespace of this operator: pull secrets are read there, its Lease lives there.
-    #[arg(short = 'n', long, env = "POD_NAMESPACE", default_value = api::DEFAULT_NAMESPACE)]
+    #[arg(short = 'n', long, env = "POD_NAMESPACE", default_value = api::DEFAULT_NAMESPACE, value_parser = label)]
     pub namespace: String,
 
     /// Service account whose imagePullSecrets are used beside those of packages.
@@ -56,19 +56,19 @@ pub struct Args {
     pub package_runtime: PackageRuntime,
 
     /// Pause between polls of a tag for packages with pull policy Always, seconds.
-    #[arg(long, default_value = "60s", value_parser = kit::span::parse, value_name = "TIME")]
+    #[arg(long, default_value = "60s", value_parser = pause, value_name = "TIME")]
     pub tag_poll_interval: Duration,
 
     /// Every package and revision is looked at again after this time even if nothing happened.
-    #[arg(short = 's', long, default_value = "1h", value_parser = kit::span::parse, value_name = "TIME")]
+    #[arg(short = 's', long, default_value = "1h", value_parser = pause, value_name = "TIME")]
     pub sync_interval: Duration,
 
     /// Packages and revisions worked on at the same time.
-    #[arg(long, visible_alias = "max-reconcile-rate", default_value_t = 16)]
+    #[arg(long, visible_alias = "max-reconcile-rate", default_value_t = 16, value_parser = workers)]
     pub max_concurrent_reconciles: usize,
 
     /// Requests to the API server that establish objects at the same time, over all packages.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = establishers)]
     pub max_concurrent_package_establishers: usize,
 
     /// Only one of several replicas works.
@@ -84,8 +84,13 @@ pub struct Args {
     pub crossplane_version: String,
 
     /// Namespace in which a package manager of the reference would hold its Lease. May be given several times.
-    #[arg(long, default_value = api::REFERENCE_NAMESPACE, value_name = "NAMESPACE")]
+    #[arg(long, default_value = api::REFERENCE_NAMESPACE, value_name = "NAMESPACE", value_parser = label)]
     pub reference_namespace: Vec<String>,
+
+    /// Service account of the reference in these namespaces, which the admission policy must cover for Gantry to lead beside
+    /// it. May be given several times.
+    #[arg(long, default_values = api::REFERENCE_SERVICE_ACCOUNTS, value_name = "NAME")]
+    pub reference_service_account: Vec<String>,
 
     /// Refuse packages that contain objects of kinds not allowed in their type, instead of leaving those objects out.
     #[arg(long)]
@@ -98,6 +103,44 @@ pub struct Args {
     /// Log lines as JSON or as text.
     #[command(flatten)]
     pub telemetry: kit::telemetry::TelemetryArgs,
+}
+
+/// Most requests that establish objects at a time: beyond them the API server's own work is what takes the time.
+pub const MOST_ESTABLISHERS: usize = 64;
+/// Shortest pause between polls and between looks at everything: less is a mistake and not a wish.
+pub const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+fn count(text: &str, most: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=most).contains(&count) => Ok(count),
+        _ => Err(format!("it takes a number from 1 to {most}")),
+    }
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    count(text, kit::queue::MOST_WORKERS)
+}
+
+fn establishers(text: &str) -> Result<usize, String> {
+    count(text, MOST_ESTABLISHERS)
+}
+
+fn pause(text: &str) -> Result<Duration, String> {
+    let pause = kit::span::parse(text)?;
+    if pause < SHORTEST_PAUSE {
+        return Err(format!("it takes at least {} s", SHORTEST_PAUSE.as_secs()));
+    }
+    Ok(pause)
+}
+
+/// What can be the name of a namespace.
+fn label(text: &str) -> Result<String, String> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let sound = !text.is_empty() && text.len() <= 63 && text.bytes().all(fits);
+    if !sound || text.starts_with('-') || text.ends_with('-') {
+        return Err("a namespace has 1 to 63 lower-case letters, digits and hyphens".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// What happens to our own CRDs at start.
@@ -135,5 +178,27 @@ mod tests {
                 .enabled(true)
         );
         assert!(Args::try_parse_from(["gantry-operator", "--package-runtime=Nope"]).is_err());
+    }
+
+    #[test]
+    fn what_a_flag_can_not_mean_is_refused() {
+        let parse = |flag: &str| Args::try_parse_from(["gantry-operator", flag]);
+        for (flag, part) in [
+            ("--max-concurrent-reconciles=0", "1 to 256"),
+            ("--max-concurrent-reconciles=257", "1 to 256"),
+            ("--max-concurrent-package-establishers=0", "1 to 64"),
+            ("--max-concurrent-package-establishers=65", "1 to 64"),
+            ("--tag-poll-interval=0s", "at least 1 s"),
+            ("--sync-interval=10ms", "at least 1 s"),
+            ("--namespace=", "1 to 63"),
+            ("--namespace=Upper", "lower-case"),
+            ("--reference-namespace=a/b", "lower-case"),
+        ] {
+            let said = parse(flag).unwrap_err().to_string();
+            assert!(said.contains(part), "{flag}: {said}");
+        }
+        let args = parse("--max-concurrent-package-establishers=64").unwrap();
+        assert_eq!(args.reference_service_account, api::REFERENCE_SERVICE_ACCOUNTS);
+        assert!(parse("--namespace=a-1").is_ok() && parse("--tag-poll-interval=1s").is_ok());
     }
 }

@@ -108,6 +108,73 @@ enum Outcome {
     Newer,
 }
 
+/// How a definition in the cluster compares with ours.
+pub(crate) enum Compared {
+    /// It is ours.
+    Same,
+    /// A newer Gantry wrote it.
+    Newer,
+    /// It is not there, or not as it should be.
+    Differs {
+        /// The field manager that wrote it last, if that was not us.
+        by: Option<String>,
+    },
+}
+
+/// Names of our definitions.
+pub(crate) fn names() -> Vec<String> {
+    api::crds().iter().map(name).collect()
+}
+
+fn wanted(wanted: &str) -> Option<Value> {
+    let crd = api::crds().into_iter().find(|crd| name(crd) == wanted)?;
+    serde_json::to_value(crd).ok()
+}
+
+/// Compares one of our definitions with what is in the cluster.
+pub(crate) async fn compare(writer: &Writer, name: &str) -> Result<Compared, CrdError> {
+    let Some(body) = wanted(name) else {
+        return Ok(Compared::Same);
+    };
+    let Some(live) = live(writer, name).await? else {
+        return Ok(Compared::Differs { by: None });
+    };
+    Ok(if is_newer(version(&live)) {
+        Compared::Newer
+    } else if patch(&live, &body).is_none() {
+        Compared::Same
+    } else {
+        Compared::Differs {
+            by: last_writer(&live),
+        }
+    })
+}
+
+/// Writes one of our definitions, if it differs.
+pub(crate) async fn put(writer: &Writer, name: &str) -> Result<(), CrdError> {
+    match wanted(name) {
+        Some(body) => write(writer, name, body).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+fn version(live: &Value) -> Option<&str> {
+    live.pointer("/metadata/annotations")?
+        .get(annotation::VERSION)?
+        .as_str()
+}
+
+/// Who, other than us, wrote the definition last.
+fn last_writer(live: &Value) -> Option<String> {
+    let entries = live.pointer("/metadata/managedFields")?.as_array()?;
+    let theirs = entries.iter().filter(|entry| {
+        entry.get("manager").and_then(Value::as_str) != Some(api::FIELD_MANAGER_CRDS)
+            && entry.pointer("/fieldsV1/f:spec").is_some()
+    });
+    let last = theirs.max_by_key(|entry| entry.get("time").and_then(Value::as_str))?;
+    Some(last.get("manager")?.as_str()?.to_owned())
+}
+
 async fn live(writer: &Writer, name: &str) -> Result<Option<Value>, CrdError> {
     let Some(target) = target(name) else {
         return Ok(None);
@@ -139,10 +206,7 @@ async fn write(writer: &Writer, name: &str, body: Value) -> Result<Outcome, CrdE
                         .unwrap_or_default()
                         .to_owned()
                 };
-                let theirs = live
-                    .pointer("/metadata/annotations")
-                    .and_then(|a| a.get(annotation::VERSION));
-                if is_newer(theirs.and_then(Value::as_str)) {
+                if is_newer(version(&live)) {
                     return Ok(Outcome::Newer);
                 }
                 let Some(patch) = patch(&live, &body) else {
@@ -283,6 +347,19 @@ async fn served(writer: &Writer, mut names: Vec<String>) -> Result<(), CrdError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_writer_is_somebody_else() {
+        let entry = |manager: &str, time: &str, fields: &str| json!({"manager": manager, "time": time, "fieldsV1": {fields: {}}});
+        let live = json!({"metadata": {"managedFields": [
+            entry("crossplane", "2026-01-01T00:00:02Z", "f:spec"),
+            entry(api::FIELD_MANAGER_CRDS, "2026-01-01T00:00:03Z", "f:spec"),
+            entry("kube-apiserver", "2026-01-01T00:00:04Z", "f:status"),
+            entry("kubectl", "2026-01-01T00:00:01Z", "f:spec"),
+        ]}});
+        assert_eq!(last_writer(&live).as_deref(), Some("crossplane"));
+        assert_eq!(last_writer(&json!({})), None);
+    }
 
     #[test]
     fn defaults_of_the_server_are_no_difference() {

@@ -5,10 +5,12 @@
 //! when it ends.
 
 pub mod args;
+mod beside;
 pub mod conditions;
 mod content;
 mod context;
 pub mod crds;
+mod definitions;
 pub mod dependencies;
 pub mod freshness;
 mod images;
@@ -22,6 +24,7 @@ pub mod note;
 pub mod pace;
 mod process;
 pub mod revision;
+mod rights;
 pub mod runtime_mode;
 mod status;
 mod wiring;

@@ -170,6 +170,31 @@ pub const LIMITS: &[Limit] = &[
         "each is a time series; those in trouble come first, and all are counted by kind and state",
     ),
     Limit::fixed(
+        "our CRDs put back",
+        "4 in 60 min",
+        "somebody who starts anew is no fight, two who write in turns are one; for each CRD, then it is said who fights",
+    ),
+    Limit::fixed(
+        "our CRDs looked at after a change",
+        "2 s",
+        "the reference applies a dozen in a row",
+    ),
+    Limit::fixed(
+        "trying the admission policy",
+        "5 s",
+        "one small request that is refused",
+    ),
+    Limit::fixed(
+        "pause before the admission policy is tried again",
+        "1 s to 30 s",
+        "API servers learn of a new policy within a second; doubled each time",
+    ),
+    Limit::fixed(
+        "shortest interval that a flag takes",
+        "1 s",
+        "less is a mistake and not a wish",
+    ),
+    Limit::fixed(
         "registry hosts in metrics",
         "50",
         "hosts come from users; further ones are counted together",
@@ -193,7 +218,7 @@ mod tests {
     use super::*;
     use crate::manager::check;
     use crate::revision::{establish, job, plan, served, work};
-    use crate::{conditions, content, crds, images, metrics};
+    use crate::{beside, conditions, content, crds, definitions, images, metrics};
 
     #[test]
     fn the_table_says_what_the_constants_are() {
@@ -249,6 +274,31 @@ mod tests {
             ),
             ("caches behind writes", seconds(establish::CACHE_LAG)),
             ("our CRDs served", seconds(crds::SERVED_TIMEOUT)),
+            (
+                "our CRDs put back",
+                format!(
+                    "{} in {} min",
+                    definitions::PUT_BACKS,
+                    definitions::PUT_BACK_WINDOW.as_secs() / 60
+                ),
+            ),
+            (
+                "our CRDs looked at after a change",
+                seconds(definitions::PUT_BACK_PAUSE),
+            ),
+            ("trying the admission policy", seconds(beside::PROBE_TIMEOUT)),
+            (
+                "pause before the admission policy is tried again",
+                format!(
+                    "{} to {}",
+                    seconds(beside::PROBE_FIRST),
+                    seconds(beside::PROBE_LONGEST)
+                ),
+            ),
+            (
+                "shortest interval that a flag takes",
+                seconds(crate::args::SHORTEST_PAUSE),
+            ),
             ("registry hosts in metrics", metrics::MAX_HOSTS.to_string()),
             (
                 "packages named in metrics",

@@ -11,9 +11,7 @@ use kit::fence::Fence;
 use kit::lease::{self, Election, RivalLease, Rivals};
 use kit::metrics::{Build, Leading, Metrics, Reconciles, WatchCounts, Writes};
 use kit::queue::Queue;
-use kit::read::{self, ReadError};
 use kit::ready::Readiness;
-use kit::resource::{Resource, Target};
 use kit::shutdown::Shutdown;
 use kit::tasks::Tasks;
 use kit::watch::Watches;
@@ -23,9 +21,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
+use crate::beside::{Judge, Neighbours};
 use crate::context::{Context, Options};
+use crate::definitions::DefinitionMetrics;
+use crate::lead::Lead;
 use crate::metrics::{PackageFigures, ReadyTimes, RegistryMetrics, StoreFigures, WorkFigures};
-use crate::{crds, lead, wiring};
+use crate::{rights, wiring};
 
 /// Runs the operator with the flags of this process.
 pub fn main() -> ExitCode {
@@ -93,6 +94,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         crds,
         crossplane_version,
         reference_namespace,
+        reference_service_account,
         strict_lint,
         admin,
         telemetry,
@@ -101,13 +103,15 @@ async fn run(args: Args) -> anyhow::Result<()> {
     solve::Version::parse(&crossplane_version)
         .with_context(|| format!("--crossplane-version {crossplane_version:?} is no version"))?;
     let timing = election.timing()?;
+    let ca_bundle = ca_bundle_path.as_deref().map(ca_bundle).transpose()?;
     let log = kit::telemetry::init(&telemetry)?;
     // Both TLS users of this process take the same provider; a second installation would be an error, not a danger.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let shutdown = Shutdown::install()?;
     let client = kit::client::connect(&client, &user_agent).await?;
 
-    may_work(&client, &namespace).await?;
+    let elects = election.enabled(true);
+    rights::check(&client, &namespace, elects).await?;
 
     let metrics = Metrics::new(
         "gantry",
@@ -132,12 +136,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     tracing::info!(metrics = %bound.metrics, probes = %bound.probes, version = env!("CARGO_PKG_VERSION"), "started");
 
     let registry = Registry::new(
-        Client::new(registry_config(
-            &user_agent,
-            ca_bundle_path.as_deref(),
-            plain_http,
-            &metrics,
-        )?)?,
+        Client::new(registry_config(&user_agent, ca_bundle, plain_http, &metrics)?)?,
         Store::open(
             &xpkg_cache_dir,
             StoreConfig {
@@ -151,7 +150,6 @@ async fn run(args: Args) -> anyhow::Result<()> {
     }
     StoreFigures::register(&metrics, registry.store().clone());
 
-    let elects = election.enabled(true);
     let fence = if elects { Fence::closed() } else { Fence::open() };
     Leading::register(&metrics, fence.clone());
     let writer = Writer::new(client.clone(), fence.clone(), Writes::register(&metrics));
@@ -179,7 +177,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         events,
         work_figures: WorkFigures::register(&metrics),
         ready_times: ReadyTimes::register(&metrics),
-        requests: Arc::new(Semaphore::new(max_concurrent_package_establishers.clamp(1, 64))),
+        requests: Arc::new(Semaphore::new(max_concurrent_package_establishers)),
         tasks: tasks.clone(),
         options: Options {
             namespace: namespace.clone(),
@@ -198,25 +196,30 @@ async fn run(args: Args) -> anyhow::Result<()> {
         let election = Election::new(client.clone(), &namespace, api::OPERATOR, identity, timing, fence);
         tokio::spawn(election.run(elected.clone()))
     });
+    let judge = Judge {
+        watches,
+        writer: cx.writer.clone(),
+        namespace: namespace.clone(),
+        accounts: api::beside::accounts(&reference_namespace, &reference_service_account),
+    };
     let references = reference_namespace.into_iter().map(|namespace| RivalLease {
         namespace,
         name: api::REFERENCE_LEASE.to_owned(),
     });
     let rivals = Rivals::start(client, &base, references.collect());
-    let mine = RivalLease {
-        namespace,
-        name: api::OPERATOR.to_owned(),
-    };
-    let lead = lead::lead(
-        cx.clone(),
-        tasks.clone(),
-        rivals,
-        mine,
-        crds,
+    let lead = Lead {
+        cx: cx.clone(),
+        tasks: tasks.clone(),
+        neighbours: Neighbours::start(rivals, judge, &metrics, &base),
+        mine: RivalLease {
+            namespace,
+            name: api::OPERATOR.to_owned(),
+        },
+        mode: crds,
         leading,
-        max_concurrent_reconciles,
-    );
-    tasks.spawn_fallible("lead", lead);
+        definitions: DefinitionMetrics::register(&metrics),
+    };
+    tasks.spawn_fallible("lead", lead.run(max_concurrent_reconciles));
 
     let ended = tokio::select! {
         () = shutdown.stopping.cancelled() => Ok(()),
@@ -240,21 +243,6 @@ async fn run(args: Args) -> anyhow::Result<()> {
     ended
 }
 
-/// Without the rights of `deploy/rbac.yaml` this process could only wait for ever: one of each part is tried.
-async fn may_work(client: &kube::Client, namespace: &str) -> anyhow::Result<()> {
-    let secrets = Resource::new("", "v1", "secrets", "Secret");
-    let secret = Target::namespaced(secrets, namespace, "gantry-rights");
-    let crd = crds::target("providers.pkg.crossplane.io");
-    for target in crd.into_iter().chain([secret]) {
-        if let Err(error @ ReadError::Forbidden { .. }) = read::meta(client, &target).await {
-            anyhow::bail!(
-                "rights are missing, apply deploy/rbac.yaml for this namespace and account: {error}"
-            );
-        }
-    }
-    Ok(())
-}
-
 /// Ends when leadership is lost; never without an election.
 async fn lost(
     election: &mut Option<tokio::task::JoinHandle<Result<(), lease::LeaseError>>>,
@@ -267,19 +255,17 @@ async fn lost(
     Ok(ended.context("the election panicked")??)
 }
 
+/// Reads certificates; that they can't be read is known before anything else is begun.
+fn ca_bundle(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("the CA bundle {} can't be read", path.display()))
+}
+
 fn registry_config(
     user_agent: &str,
-    ca_bundle: Option<&std::path::Path>,
+    ca_bundle: Option<Vec<u8>>,
     plain_http: Vec<String>,
     metrics: &Metrics,
 ) -> anyhow::Result<ClientConfig> {
-    let ca_bundle = match ca_bundle {
-        Some(path) => {
-            let read = std::fs::read(path);
-            Some(read.with_context(|| format!("the CA bundle {} can't be read", path.display()))?)
-        }
-        None => None,
-    };
     Ok(ClientConfig {
         user_agent: user_agent.to_owned(),
         ca_bundle,
