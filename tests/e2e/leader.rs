@@ -327,22 +327,76 @@ fn definitions_are_never_downgraded_and_a_live_claim_is_respected() -> Result<()
         ensure!(annotations["gantry.dev/version"] != "v0.0.1", "{annotations}");
         assert_eq!(lock(&world).await?, before, "a newer definition was touched");
         says(world.operator()?, "a newer Gantry wrote these definitions").await?;
+        let metrics = world.operator()?.metrics().await?;
+        ensure!(
+            metrics.contains("gantry_definitions{state=\"newer\"} 1"),
+            "{metrics}"
+        );
         install(&world, "claimed", 1).await?;
         installed(&world, "claimed").await?;
 
-        // Where all are there, `check` works, and writes none.
+        // Where all are there, `check` works, writes none, and says which are of another version.
         world.replace_operator(None).await?;
+        let old = json!({ "metadata": { "annotations": { "gantry.dev/version": "v0.0.1" } } });
+        world
+            .patch("CustomResourceDefinition", "imageconfigs.pkg.crossplane.io", old)
+            .await?;
         let mark = world.plane().audit_mark()?;
         world
             .replace_operator(Some(replica(&world, "gantry-check").args(["--crds=check"])))
             .await?;
         install(&world, "checked", 1).await?;
         installed(&world, "checked").await?;
+        let metrics = world.operator()?.metrics().await?;
+        for (state, count) in [("newer", 1), ("current", api::crds().len() - 2), ("different", 1)] {
+            let line = format!("gantry_definitions{{state=\"{state}\"}} {count}");
+            ensure!(metrics.contains(&line), "{line} is not in {metrics}");
+        }
+        says(world.operator()?, "is not that of this version").await?;
         let ours: Vec<_> = writes(&world, mark, "gantry-check")?
             .into_iter()
             .filter(|e| e.name.ends_with(".pkg.crossplane.io"))
             .collect();
         ensure!(ours.is_empty(), "definitions were written: {ours:#?}");
         Ok(())
+    })
+}
+
+#[test]
+fn a_second_installation_does_not_lead_and_says_who_does() -> Result<()> {
+    testkit::run(async {
+        let world = World::start(WorldOptions::with_operator(OPERATOR)).await?;
+        // The same manifest for another namespace, as a second `helm install` would have it.
+        let rbac = std::fs::read_to_string(testkit::tools::workspace().join("deploy/rbac.yaml"))?;
+        let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&rbac)?;
+        world.plane().namespace("second-system").await?;
+        for mut document in documents {
+            let kind = document["kind"].as_str().unwrap_or_default().to_owned();
+            if kind == "ClusterRoleBinding" || document["metadata"]["namespace"] == "default" {
+                document["metadata"]["name"] = json!("gantry-operator-second");
+            }
+            if document["roleRef"]["kind"] == "Role" && document["metadata"]["namespace"] == "default" {
+                document["roleRef"]["name"] = json!("gantry-operator-second");
+            }
+            let text = document.to_string().replace(NAMESPACE, "second-system");
+            world.plane().apply_yaml(&text).await?;
+        }
+        let account = world
+            .plane()
+            .service_account_kubeconfig("second-system", "gantry-operator");
+        let mut options = OperatorOptions::new(OPERATOR, account.await?)
+            .args(["--user-agent", "second"])
+            .without_waiting();
+        options.namespace = "second-system".to_owned();
+        let mark = world.plane().audit_mark()?;
+        let second = Operator::start(options).await?;
+        says(&second, "another installation claims this cluster").await?;
+        says(&second, "gantry-system/gantry-operator").await?;
+        ensure!(!second.is_ready().await, "ready beside another installation");
+        install(&world, "single", 2).await?;
+        installed(&world, "single").await?;
+        let wrote = writes(&world, mark, "second")?;
+        ensure!(wrote.is_empty(), "the second one wrote: {wrote:#?}");
+        nothing_was_forbidden(&world)
     })
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use testkit::process::{Process, Spec};
-use testkit::world::USER;
+use testkit::world::{NAMESPACE, USER};
 use testkit::{AuditMark, Operator, OperatorOptions, PackageFixture, World, WorldOptions};
 
 use crate::OPERATOR;
@@ -19,6 +19,11 @@ const GRACEFUL: Duration = Duration::from_secs(10);
 
 /// Runs the operator with these flags until it ends; answers whether it succeeded, and what it said.
 async fn refused(args: &[&str]) -> Result<String> {
+    refused_with(args, 1).await
+}
+
+/// The same, where the exit status matters.
+async fn refused_with(args: &[&str], status: i32) -> Result<String> {
     let folder = testkit::folder("refused")?;
     let log = folder.path().join("log");
     let mut spec = Spec::new("gantry-operator", OPERATOR, &log).args(args.iter().copied());
@@ -31,7 +36,7 @@ async fn refused(args: &[&str]) -> Result<String> {
     let process = Process::start(spec)?;
     let ended = process.wait(SOON).await?;
     let said = std::fs::read_to_string(&log)?;
-    ensure!(!ended.success(), "{args:?} was accepted: {said}");
+    ensure!(ended.code() == Some(status), "{args:?}: {ended}: {said}");
     ensure!(!said.contains("panicked"), "{args:?}: {said}");
     Ok(said)
 }
@@ -73,16 +78,41 @@ fn what_it_cannot_work_with_is_refused_with_a_sentence() -> Result<()> {
                 ensure!(sentence.contains(part), "{args:?}: {part:?} is not in {sentence}");
             }
         }
-        // Flags that clap refuses say which one, and where help is.
-        for flag in [
-            "--no-such-flag",
-            "--package-runtime=Banana",
-            "--max-concurrent-reconciles=x",
-            "--crds=maybe",
+        // A wrong command line is one sentence that says which flag, and where help is.
+        for (flag, part) in [
+            ("--no-such-flag", "unexpected argument"),
+            ("--package-runtime=Banana", "Banana"),
+            ("--max-concurrent-reconciles=x", "1 to 256"),
+            ("--max-concurrent-reconciles=0", "1 to 256"),
+            ("--max-concurrent-package-establishers=0", "1 to 64"),
+            ("--crds=maybe", "maybe"),
+            ("--tag-poll-interval=2", "is not a duration"),
+            ("--sync-interval=0s", "at least 1 s"),
+            ("--leader-election-lease-duration=soon", "is not a duration"),
+            ("--namespace=No_Namespace", "lower-case"),
         ] {
-            let said = refused(&[flag]).await?;
+            let said = refused_with(&[flag], 2).await?;
+            let sentence = sentence(&said).with_context(|| flag.to_owned())?;
             let name = flag.split('=').next().unwrap_or_default();
-            ensure!(said.contains(name) && said.contains("--help"), "{flag}: {said}");
+            for part in [name, part, "--help"] {
+                ensure!(sentence.contains(part), "{flag}: {part:?} is not in {sentence}");
+            }
+        }
+        // Certificates that can't be read are named before anything else is tried.
+        let folder = testkit::folder("bundle")?;
+        let empty = folder.path().join("empty.pem");
+        std::fs::write(&empty, "no certificate")?;
+        let damaged = folder.path().join("damaged.pem");
+        std::fs::write(
+            &damaged,
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+        )?;
+        for path in [&folder.path().join("missing.pem"), &empty, &damaged] {
+            let flag = format!("--ca-bundle-path={}", path.display());
+            let said = refused(&[&flag]).await?;
+            let sentence = sentence(&said)?;
+            let named = sentence.contains(&path.display().to_string()) && sentence.contains("CA bundle");
+            ensure!(named, "{sentence}");
         }
         Ok(())
     })
@@ -108,6 +138,118 @@ fn an_api_server_that_is_not_there_is_named() -> Result<()> {
         let said = refused(&[&args[..], &["--health-probe-bind-address=127.0.0.1:0"]].concat()).await?;
         let sentence = sentence(&said)?;
         ensure!(sentence.contains(&server), "{server} is not in {sentence}");
+        Ok(())
+    })
+}
+
+#[test]
+fn missing_rights_are_named() -> Result<()> {
+    testkit::run(async {
+        let world = World::start(WorldOptions::default()).await?;
+        let nobody = world
+            .plane()
+            .service_account_kubeconfig(NAMESPACE, "nobody")
+            .await?
+            .to_string_lossy()
+            .into_owned();
+        let own = world.operator_kubeconfig().to_string_lossy().into_owned();
+        for (kubeconfig, namespace, parts, absent) in [
+            (
+                &nobody,
+                NAMESPACE,
+                [
+                    "list, watch customresourcedefinitions.apiextensions.k8s.io;",
+                    "list, watch compositions.apiextensions.crossplane.io;",
+                    "and 12 more",
+                ],
+                "in namespace default",
+            ),
+            (
+                &own,
+                "elsewhere",
+                [
+                    "create leases.coordination.k8s.io in namespace elsewhere",
+                    "update, patch leases.coordination.k8s.io \"gantry-operator\" in namespace elsewhere",
+                    "list, watch secrets in namespace elsewhere",
+                ],
+                "pkg.crossplane.io",
+            ),
+        ] {
+            let args = ["--kubeconfig", kubeconfig, "--namespace", namespace];
+            let said = refused(&args).await?;
+            let sentence = sentence(&said)?;
+            ensure!(sentence.contains("deploy/rbac.yaml"), "{sentence}");
+            for part in parts {
+                ensure!(sentence.contains(part), "{part:?} is not in {sentence}");
+            }
+            ensure!(!sentence.contains(absent), "{absent:?} is in {sentence}");
+        }
+
+        // What only some packages need is told, and the rest works.
+        let events = ["delete", "rolebinding", "gantry-operator", "-n", "default"];
+        world.plane().kubectl(&events).await?;
+        let options = OperatorOptions::new(OPERATOR, world.operator_kubeconfig());
+        let operator = Operator::start(options).await?;
+        let log = operator.log()?;
+        let told = log.contains("create, patch events.events.k8s.io in namespace default");
+        ensure!(told && operator.is_ready().await, "{log}");
+        Ok(())
+    })
+}
+
+#[test]
+fn two_replicas_share_a_store() -> Result<()> {
+    testkit::run(async {
+        let world = World::start(WorldOptions::default()).await?;
+        let folder = testkit::folder("shared-store")?;
+        let replica = || {
+            let timing = [
+                "--leader-election-lease-duration=4s",
+                "--leader-election-renew-deadline=3s",
+                "--leader-election-retry-period=500ms",
+            ];
+            OperatorOptions::new(OPERATOR, world.operator_kubeconfig())
+                .args(timing)
+                .store(folder.path().join("store"))
+        };
+        let first = Operator::start(replica()).await?;
+        let small = PackageFixture::provider("small").crds("small.shared.example.org", 2);
+        let reference = world.push("shared/small", "v1", &small.build()?).await?;
+        world
+            .create_package("Provider", "small", &reference, json!({}))
+            .await?;
+        installed(&world, "small").await?;
+        let second = Operator::start(replica()).await?;
+
+        // The first dies while it fetches and establishes; the second goes on with what is in the store.
+        let large = PackageFixture::provider("large")
+            .crd_bytes(20_000)
+            .crds("large.shared.example.org", 60);
+        let large_reference = world.push("shared/large", "v1", &large.build()?).await?;
+        let mark = world.plane().audit_mark()?;
+        world
+            .create_package("Provider", "large", &large_reference, json!({}))
+            .await?;
+        let at_work = async || Ok((!world.plane().writes_since(mark, USER)?.is_empty()).then_some(()));
+        testkit::eventually("the first one is at work", SOON, at_work).await?;
+        first.kill()?;
+        installed(&world, "large").await?;
+        ensure!(second.process().is_running(), "{}", second.log_tail());
+        // What the first one fetched the second one has: under Never nobody asks the registry.
+        world.delete("Provider", "small").await?;
+        world.wait_gone("Provider", "small", SOON).await?;
+        let never = json!({ "packagePullPolicy": "Never" });
+        world
+            .create_package("Provider", "again", &reference, never)
+            .await?;
+        installed(&world, "again").await?;
+        // And a third one joins while the second works.
+        let third = Operator::start(replica()).await?;
+        installed(&world, "again").await?;
+        for operator in [&second, &third] {
+            let log = operator.log()?;
+            ensure!(!log.contains("nothing is kept in the store"), "{log}");
+        }
         Ok(())
     })
 }

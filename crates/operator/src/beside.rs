@@ -22,11 +22,11 @@ use serde_json::json;
 use tokio::sync::watch;
 
 /// How long the request may take that shows whether the policy is in force.
-pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// First pause before the policy is tried again; API servers learn of a new policy within a second.
-pub const PROBE_FIRST: Duration = Duration::from_secs(1);
+pub(crate) const PROBE_FIRST: Duration = Duration::from_secs(1);
 /// Longest such pause: the pause doubles.
-pub const PROBE_LONGEST: Duration = Duration::from_secs(30);
+pub(crate) const PROBE_LONGEST: Duration = Duration::from_secs(30);
 
 /// What is known of the admission policy.
 #[derive(Clone, Debug, PartialEq, Eq)]

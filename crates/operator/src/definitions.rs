@@ -22,11 +22,11 @@ use crate::{kinds, wiring};
 
 /// How often one definition is put back within [`PUT_BACK_WINDOW`]: somebody who starts anew is no fight, two who
 /// write in turns are one.
-pub const PUT_BACKS: usize = 4;
+pub(crate) const PUT_BACKS: usize = 4;
 /// See [`PUT_BACKS`].
-pub const PUT_BACK_WINDOW: Duration = Duration::from_secs(60 * 60);
+pub(crate) const PUT_BACK_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// The reference applies a dozen definitions in a row: they are looked at together.
-pub const PUT_BACK_PAUSE: Duration = Duration::from_secs(2);
+pub(crate) const PUT_BACK_PAUSE: Duration = Duration::from_secs(2);
 /// Pause after a look or a write that failed.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -50,16 +50,19 @@ pub(crate) enum State {
     Newer,
     /// Somebody else writes it again and again; left alone for a while.
     Contested,
+    /// Not as this version wants it, and `--crds=check` forbids to write it.
+    Different,
 }
 
 impl State {
-    const ALL: [Self; 3] = [Self::Current, Self::Newer, Self::Contested];
+    const ALL: [Self; 4] = [Self::Current, Self::Newer, Self::Contested, Self::Different];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Current => "current",
             Self::Newer => "newer",
             Self::Contested => "contested",
+            Self::Different => "different",
         }
     }
 }

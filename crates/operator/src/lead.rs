@@ -14,7 +14,7 @@ use kit::tasks::Tasks;
 use crate::args::Crds;
 use crate::beside::Neighbours;
 use crate::context::Context;
-use crate::crds::{self, CrdError};
+use crate::crds::{self, Compared, CrdError};
 use crate::definitions::{DefinitionMetrics, Keeper, State};
 use crate::wiring;
 
@@ -225,20 +225,33 @@ impl Lead {
                 "a newer Gantry wrote these definitions; they are left as they are"
             );
         }
-        let state = |name: &String| {
-            if applied.newer.contains(name) {
+        let mut states = BTreeMap::new();
+        for name in crds::names() {
+            let state = if applied.newer.contains(&name) {
                 State::Newer
+            } else if self.mode == Crds::Check {
+                self.check(&name).await?
             } else {
                 State::Current
-            }
-        };
-        let states = crds::names().into_iter().map(|name| {
-            let state = state(&name);
-            (name, state)
-        });
-        let states = states.collect();
+            };
+            states.insert(name, state);
+        }
         self.definitions.set(&states);
         Ok(states)
+    }
+
+    /// What is only looked at may be of another version; that is said, and worked with.
+    async fn check(&self, name: &str) -> Result<State, CrdError> {
+        let (state, what) = match crds::compare(&self.cx.writer, name).await? {
+            Compared::Same => return Ok(State::Current),
+            Compared::Newer => (State::Newer, "a newer Gantry wrote this definition"),
+            Compared::Differs { .. } => (
+                State::Different,
+                "this definition is not that of this version: apply deploy/crds",
+            ),
+        };
+        tracing::warn!(crd = name, "{what}; it is left as it is, by --crds=check");
+        Ok(state)
     }
 
     /// What waiting doesn't mend ends the process with a sentence; the rest is told and tried again.

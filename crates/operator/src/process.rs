@@ -1,5 +1,6 @@
 //! From flags to a running process, and its orderly end.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use kit::shutdown::Shutdown;
 use kit::tasks::Tasks;
 use kit::watch::Watches;
 use kit::write::Writer;
-use registry::{Client, ClientConfig, Proxies, Registry, Store, StoreConfig};
+use registry::{Client, ClientConfig, ConfigError, Proxies, Registry, Store, StoreConfig};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -103,16 +104,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
     solve::Version::parse(&crossplane_version)
         .with_context(|| format!("--crossplane-version {crossplane_version:?} is no version"))?;
     let timing = election.timing()?;
-    let ca_bundle = ca_bundle_path.as_deref().map(ca_bundle).transpose()?;
     let log = kit::telemetry::init(&telemetry)?;
     // Both TLS users of this process take the same provider; a second installation would be an error, not a danger.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let shutdown = Shutdown::install()?;
-    let client = kit::client::connect(&client, &user_agent).await?;
-
-    let elects = election.enabled(true);
-    rights::check(&client, &namespace, elects).await?;
-
     let metrics = Metrics::new(
         "gantry",
         Build {
@@ -120,6 +114,13 @@ async fn run(args: Args) -> anyhow::Result<()> {
             revision: "",
         },
     );
+    let registries = registries(&user_agent, ca_bundle_path.as_deref(), plain_http, &metrics)?;
+    let shutdown = Shutdown::install()?;
+    let client = kit::client::connect(&client, &user_agent).await?;
+
+    let elects = election.enabled(true);
+    rights::check(&client, &namespace, elects).await?;
+
     let readiness = Readiness::default();
     // Watches, the admin server and the election outlive the controllers: they stop when these have drained.
     let late = CancellationToken::new();
@@ -136,7 +137,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     tracing::info!(metrics = %bound.metrics, probes = %bound.probes, version = env!("CARGO_PKG_VERSION"), "started");
 
     let registry = Registry::new(
-        Client::new(registry_config(&user_agent, ca_bundle, plain_http, &metrics)?)?,
+        registries,
         Store::open(
             &xpkg_cache_dir,
             StoreConfig {
@@ -255,23 +256,31 @@ async fn lost(
     Ok(ended.context("the election panicked")??)
 }
 
-/// Reads certificates; that they can't be read is known before anything else is begun.
-fn ca_bundle(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("the CA bundle {} can't be read", path.display()))
-}
-
-fn registry_config(
+/// The client for registries; that its certificates can't be read is known before anything else is begun.
+fn registries(
     user_agent: &str,
-    ca_bundle: Option<Vec<u8>>,
+    ca_bundle: Option<&Path>,
     plain_http: Vec<String>,
     metrics: &Metrics,
-) -> anyhow::Result<ClientConfig> {
-    Ok(ClientConfig {
+) -> anyhow::Result<Client> {
+    let unreadable = |path: &Path| format!("the CA bundle {} can't be read", path.display());
+    let bytes = match ca_bundle {
+        Some(path) => Some(std::fs::read(path).with_context(|| unreadable(path))?),
+        None => None,
+    };
+    let config = ClientConfig {
         user_agent: user_agent.to_owned(),
-        ca_bundle,
+        ca_bundle: bytes,
         plain_http_hosts: plain_http.into_iter().collect(),
         proxies: Proxies::from_env(|name| std::env::var(name).ok())?,
         metrics: Arc::new(RegistryMetrics::register(metrics)),
         ..ClientConfig::default()
+    };
+    Client::new(config).map_err(|error| match (&error, ca_bundle) {
+        (
+            ConfigError::CaBundle { .. } | ConfigError::EmptyCaBundle | ConfigError::LargeCaBundle,
+            Some(path),
+        ) => anyhow::Error::new(error).context(unreadable(path)),
+        _ => error.into(),
     })
 }
