@@ -308,7 +308,7 @@ async fn identities(world: &World) -> Result<BTreeMap<String, String>> {
         objects.push(("CustomResourceDefinition", crd.clone()));
         objects.push(("ManagedResourceDefinition", crd.clone()));
     }
-    objects.push(("CompositeResourceDefinition", format!("platforms.{GROUP}")));
+    objects.push(("CompositeResourceDefinition", format!("xplatforms.{GROUP}")));
     objects.push(("Composition", "platform".to_owned()));
     for (kind, name) in objects {
         let object = world.get(kind, &name).await?;
