@@ -254,6 +254,15 @@ impl<'a> Reference<'a> {
         self.api(kind)?
             .patch(revision, &PatchParams::default(), &inactive)
             .await?;
+        if let Some(mut lock) = self.get("Lock", "lock").await? {
+            if let Some(entries) = lock["packages"].as_array_mut() {
+                entries.retain(|entry| entry["name"] != revision);
+            }
+            let patch = Patch::Merge(json!({ "packages": lock["packages"] }));
+            self.api("Lock")?
+                .patch("lock", &PatchParams::default(), &patch)
+                .await?;
+        }
         let object = self.get(kind, revision).await?.context("no revision")?;
         for of in object["status"]["objectRefs"].as_array().into_iter().flatten() {
             let of_kind = of["kind"].as_str().unwrap_or_default();
