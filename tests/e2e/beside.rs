@@ -1,5 +1,5 @@
-//! Beside the reference's composition engine (design §9): what the admission policy refuses and passes, and what the operator
-//! makes of it.
+//! Beside the reference's composition engine (design §9): what the admission policy refuses and passes, and
+//! what the operator makes of it.
 
 use std::time::Duration;
 
@@ -142,7 +142,8 @@ fn the_policy_refuses_package_controllers_and_nothing_else() -> Result<()> {
         let there: Vec<String> = table.there.iter().map(Value::to_string).collect();
         world.plane().apply_yaml(&there.join("\n---\n")).await?;
         world.plane().apply_yaml(&policy()?).await?;
-        // API servers learn of a policy a moment later. What changes nothing passes: each try changes something.
+        // API servers learn of a policy a moment later. What changes nothing passes: each try changes
+        // something.
         let package = "/apis/pkg.crossplane.io/v1/providers/p";
         let refused = async || {
             let now = jiff::Timestamp::now().as_millisecond().to_string();

@@ -1,5 +1,6 @@
-//! `docs/migration.md`: a cluster moves from Crossplane's package manager to Gantry and back, and nothing is deleted.
-//! Crossplane is played by a client with its service account's name that makes objects as it does (api.md, chapter 4).
+//! `docs/migration.md`: a cluster moves from Crossplane's package manager to Gantry and back, and nothing is
+//! deleted. Crossplane is played by a client with its service account's name that makes objects as it does
+//! (api.md, chapter 4).
 
 use std::collections::BTreeMap;
 
@@ -156,7 +157,8 @@ impl<'a> Reference<'a> {
         });
         if release.kind == "Provider" {
             spec["runtimeConfigRef"] = json!({
-                "apiVersion": "pkg.crossplane.io/v1beta1", "kind": "DeploymentRuntimeConfig", "name": "default",
+                "apiVersion": "pkg.crossplane.io/v1beta1", "kind": "DeploymentRuntimeConfig",
+                "name": "default",
             });
             spec["tlsServerSecretName"] = json!(format!("{}-tls-server", release.name));
             spec["tlsClientSecretName"] = json!(format!("{}-tls-client", release.name));
@@ -166,7 +168,8 @@ impl<'a> Reference<'a> {
                 "apiVersion": "pkg.crossplane.io/v1", "kind": revision_kind,
                 "metadata": {
                     "name": wanted, "labels": { "pkg.crossplane.io/package": release.name },
-                    "finalizers": ["revision.pkg.crossplane.io"], "ownerReferences": [owner(&package, Some(true))],
+                    "finalizers": ["revision.pkg.crossplane.io"],
+                    "ownerReferences": [owner(&package, Some(true))],
                 },
                 "spec": spec,
             }))
@@ -216,12 +219,18 @@ impl<'a> Reference<'a> {
             "metadata": { "name": object["metadata"]["name"] }, "spec": spec,
         });
         let mrd = self.control(mrd, &owners).await?;
-        self.control(object, &[owner(&mrd, None), owner(revision, Some(true))])
+        // Another controller makes the CRD, with the MRD's controller as its own.
+        let mut crd = object;
+        crd["metadata"]["ownerReferences"] = json!([owner(&mrd, None), owner(revision, Some(true))]);
+        let manager = PatchParams::apply("apiextensions.crossplane.io/managed").force();
+        self.api("CustomResourceDefinition")?
+            .patch(name(&crd), &manager, &Patch::Apply(&crd))
             .await?;
         Ok(mrd)
     }
 
-    /// Adds owners to those that are there; refused if somebody else controls the object, as the reference is.
+    /// Adds owners to those that are there; refused if somebody else controls the object, as the reference
+    /// is.
     async fn control(&self, mut object: Value, owners: &[Value]) -> Result<Value> {
         let kind = object["kind"].as_str().context("no kind")?.to_owned();
         let live = self.get(&kind, name(&object)).await?;

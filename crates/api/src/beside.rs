@@ -1,12 +1,14 @@
-//! Working beside the reference's composition engine: the admission policy that keeps the package controllers of a
-//! running Crossplane from writing while its other controllers go on, as data. `deploy/beside-crossplane.yaml` and
-//! the chart's template are generated from it, and the operator compares the cluster with it.
+//! Working beside the reference's composition engine: the admission policy that keeps the package controllers
+//! of a running Crossplane from writing while its other controllers go on, as data.
+//! `deploy/beside-crossplane.yaml` and the chart's template are generated from it, and the operator compares
+//! the cluster with it.
 //!
 //! For the service accounts that it names, the policy
-//! - refuses writes to packages, revisions and the lock, but for what changes nothing (the reference's init container
-//!   touches them so, and does not start otherwise), an empty lock, and the label by which a `Usage` marks what is used;
-//! - refuses to create, change or delete objects that a package or revision owns, but for what composition does
-//!   with them: finalizers and status of XRDs, activating an MRD, the CRD of an MRD;
+//! - refuses writes to packages, revisions and the lock, but for what changes nothing (the reference's init
+//!   container touches them so, and does not start otherwise), an empty lock, and the label by which a
+//!   `Usage` marks what is used;
+//! - refuses to create, change or delete objects that a package or revision owns, but for what composition
+//!   does with them: finalizers and status of XRDs, activating an MRD, the CRD of an MRD;
 //! - refuses events about packages and revisions.
 
 use std::collections::BTreeSet;
@@ -18,8 +20,8 @@ use serde_json::{Value, json};
 
 /// Name of the policy and of its binding.
 pub const POLICY: &str = "gantry-beside-crossplane";
-/// Name of an object that is never made: a request to make one with an owner that is a package is refused by the policy
-/// whoever sends it, which shows that the policy is in force.
+/// Name of an object that is never made: a request to make one with an owner that is a package is refused by
+/// the policy whoever sends it, which shows that the policy is in force.
 pub const PROBE: &str = "gantry-admission-probe";
 /// What the policy says when it refuses.
 pub const REFUSAL: &str = "Gantry manages the packages of this cluster";
@@ -124,7 +126,8 @@ pub fn accounts<N: AsRef<str>, S: AsRef<str>>(namespaces: &[N], service_accounts
         .collect()
 }
 
-/// The expression that says whose requests are judged; `accounts` is a JSON list, or what a template makes one of.
+/// The expression that says whose requests are judged; `accounts` is a JSON list, or what a template makes
+/// one of.
 pub fn whose(accounts: &str) -> String {
     format!("{WHOSE}{accounts}")
 }
@@ -180,7 +183,8 @@ fn metadata() -> Value {
     })
 }
 
-/// In what a policy found in the cluster falls short of [`policy`] for these accounts; `None` if it does in nothing.
+/// In what a policy found in the cluster falls short of [`policy`] for these accounts; `None` if it does in
+/// nothing.
 pub fn weakness(found: &ValidatingAdmissionPolicySpec, accounts: &[String]) -> Option<String> {
     let judged = found.match_conditions.as_deref().and_then(judged);
     let Some(judged) = judged else {

@@ -1,5 +1,5 @@
-//! What this process may do at the API server, asked before it begins: a sentence at start is worth more than a refusal in
-//! the middle of the work.
+//! What this process may do at the API server, asked before it begins: a sentence at start is worth more than
+//! a refusal in the middle of the work.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -12,8 +12,8 @@ use kube::{Api, Client, api::PostParams};
 
 use crate::{answer, client::HEADER_TIMEOUT};
 
-/// Rights that are asked for one by one, after the server's list of rules did not have them; further ones are taken as
-/// missing. More than that are only missing where nearly all are.
+/// Rights that are asked for one by one, after the server's list of rules did not have them; further ones are
+/// taken as missing. More than that are only missing where nearly all are.
 pub const SINGLE_QUESTIONS: usize = 200;
 
 /// Such questions at a time.
@@ -87,8 +87,8 @@ impl fmt::Display for Right {
     }
 }
 
-/// Which of these rights the holder of `client` does not have. Rights without a namespace are looked for among the rules of
-/// namespace `home` first, since the server lists rules by namespace only.
+/// Which of these rights the holder of `client` does not have. Rights without a namespace are looked for
+/// among the rules of namespace `home` first, since the server lists rules by namespace only.
 ///
 /// # Errors
 /// If the server does not tell.
@@ -105,7 +105,8 @@ pub async fn missing(client: &Client, home: &str, wanted: Vec<Right>) -> Result<
             .filter(|right| right.namespace.as_deref().unwrap_or(home) == namespace);
         open.extend(here.filter(|right| !right.is_in(&rules)).cloned());
     }
-    // The list need not be complete: other authorizers than RBAC may not tell theirs. The single answer counts.
+    // The list need not be complete: other authorizers than RBAC may not tell theirs. The single answer
+    // counts.
     let rest = open.split_off(open.len().min(SINGLE_QUESTIONS));
     let mut answers = stream::iter(open)
         .map(async |right| {

@@ -262,7 +262,8 @@ impl Judge {
         }
     }
 
-    /// Asks the API server for what the policy must refuse; as a dry run, so that nothing is made if it does not.
+    /// Asks the API server for what the policy must refuse; as a dry run, so that nothing is made if it does
+    /// not.
     async fn try_it(&self) -> Result<(), String> {
         let leases = Resource::new("coordination.k8s.io", "v1", "leases", "Lease");
         let target = Target::namespaced(leases, &self.namespace, PROBE);

@@ -1,5 +1,6 @@
-//! Keeps our CRDs as they are while leading: the reference applies its own of the same names at each of its starts (design
-//! §9). What somebody changed is put back, a few times an hour; after that it is said who fights, and left for a while.
+//! Keeps our CRDs as they are while leading: the reference applies its own of the same names at each of its
+//! starts (design §9). What somebody changed is put back, a few times an hour; after that it is said who
+//! fights, and left for a while.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::context::Context;
 use crate::crds::{self, Compared};
 use crate::{kinds, wiring};
 
-/// How often one definition is put back within [`PUT_BACK_WINDOW`]: somebody who starts anew is no fight, two who
-/// write in turns are one.
+/// How often one definition is put back within [`PUT_BACK_WINDOW`]: somebody who starts anew is no fight, two
+/// who write in turns are one.
 pub(crate) const PUT_BACKS: usize = 4;
 /// See [`PUT_BACKS`].
 pub(crate) const PUT_BACK_WINDOW: Duration = Duration::from_secs(60 * 60);
@@ -224,8 +225,9 @@ impl Keeper {
         let by = by.unwrap_or("unknown");
         let minutes = PUT_BACK_WINDOW.as_secs() / 60;
         let note = format!(
-            "field manager {by} changed this definition again after Gantry put it back {PUT_BACKS} times within \
-             {minutes} minutes; it is left as it is for now: stop that writer, or run Gantry with --crds=check"
+            "field manager {by} changed this definition again after Gantry put it back {PUT_BACKS} times \
+             within {minutes} minutes; it is left as it is for now: stop that writer, or run Gantry with \
+             --crds=check"
         );
         tracing::error!(crd = name, by, "{note}");
         let Some(meta) = self.cx.caches.object(kinds::CRD, name) else {

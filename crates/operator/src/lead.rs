@@ -1,5 +1,5 @@
-//! The leader's way from winning the lease to working: nobody else manages this cluster, our kinds are defined, the caches
-//! are filled.
+//! The leader's way from winning the lease to working: nobody else manages this cluster, our kinds are
+//! defined, the caches are filled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -86,8 +86,8 @@ impl Lead {
         Ok(())
     }
 
-    /// Leading goes on; a package manager of the reference that comes alive stops all writes, unless the admission policy
-    /// keeps it from writing.
+    /// Leading goes on; a package manager of the reference that comes alive stops all writes, unless the
+    /// admission policy keeps it from writing.
     async fn stay(&mut self) {
         let fence = self.cx.writer.fence().clone();
         let mut told: Option<String> = None;
@@ -98,7 +98,8 @@ impl Lead {
                     if fence.suspended().as_ref() != Some(&obstacle.why) {
                         fence.suspend(obstacle.why.clone());
                     }
-                    // While it is being found out whether the policy is in force nothing is written, and nothing said.
+                    // While it is being found out whether the policy is in force nothing is written, and
+                    // nothing said.
                     if obstacle.settled && told.as_ref() != Some(&obstacle.why) {
                         let why = obstacle.why;
                         tracing::error!(

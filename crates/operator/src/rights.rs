@@ -8,8 +8,8 @@ use kit::rights::{self, Right};
 
 use crate::revision::plan::NAMED_REFUSALS;
 
-/// Refuses to go on without the rights that waiting for is no use: what is watched, and the lease. What else is missing is
-/// told once; the packages that need it say so.
+/// Refuses to go on without the rights that waiting for is no use: what is watched, and the lease. What else
+/// is missing is told once; the packages that need it say so.
 ///
 /// # Errors
 /// One sentence that names verb, resource and namespace.

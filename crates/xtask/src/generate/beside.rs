@@ -1,5 +1,5 @@
-//! `deploy/beside-crossplane.yaml` and the chart's template of it: the admission policy that lets Gantry lead beside the
-//! reference's composition engine.
+//! `deploy/beside-crossplane.yaml` and the chart's template of it: the admission policy that lets Gantry lead
+//! beside the reference's composition engine.
 
 use anyhow::Context as _;
 use api::beside;
