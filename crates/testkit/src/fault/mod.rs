@@ -61,13 +61,15 @@ impl Match {
         Self::default()
     }
 
-    /// Requests that ask for a change, but for renewals of Leases: those come by the clock.
+    /// Requests that ask for a change, but for renewals of Leases, which come by the clock, and questions about
+    /// rights, which only look like it.
     pub fn mutating() -> Self {
         Self {
             mutating: true,
             ..Self::default()
         }
         .except("/leases")
+        .except("/apis/authorization.k8s.io/")
     }
 
     /// Requests with this method; several calls: with one of them.
