@@ -320,10 +320,19 @@ const CASES: &[Case] = &[
         alert: "GantryCrdsNewer",
         labels: &[],
         fires: &[
-            ("gantry_crds_newer{pod=\"a\"}", "2x100"),
-            ("gantry_crds_newer{pod=\"b\"}", "0x100"),
+            ("gantry_definitions{pod=\"a\",state=\"newer\"}", "2x100"),
+            ("gantry_definitions{pod=\"b\",state=\"newer\"}", "0x100"),
         ],
-        quiet: &[("gantry_crds_newer{pod=\"a\"}", "0x60 1x40")],
+        quiet: &[
+            ("gantry_definitions{pod=\"a\",state=\"newer\"}", "0x60 1x40"),
+            ("gantry_definitions{pod=\"a\",state=\"current\"}", "9x100"),
+        ],
+    },
+    Case {
+        alert: "GantryCrdsContested",
+        labels: &[],
+        fires: &[("gantry_definitions{pod=\"a\",state=\"contested\"}", "1x100")],
+        quiet: &[("gantry_definitions{pod=\"a\",state=\"contested\"}", "0x95 1x5")],
     },
 ];
 

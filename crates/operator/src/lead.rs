@@ -219,7 +219,6 @@ impl Lead {
                 "custom resource definitions written"
             );
         }
-        self.cx.work_figures.newer_crds(applied.newer.len());
         if !applied.newer.is_empty() {
             tracing::warn!(
                 crds = applied.newer.join(", "),

@@ -17,7 +17,6 @@ pub(crate) struct WorkFigures {
     objects: Family<ObjectLabels, Counter>,
     repairs: Family<KindLabel, Counter>,
     running: Gauge,
-    newer: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,8 +43,6 @@ impl WorkFigures {
             registry.register("repairs", help, made.repairs.clone());
             let help = "1 once the leader has prepared and its controllers run";
             registry.register("controllers_running", help, made.running.clone());
-            let help = "CRDs of Gantry that a newer version wrote and that are left as they are";
-            registry.register("crds_newer", help, made.newer.clone());
         });
         made
     }
@@ -76,10 +73,6 @@ impl WorkFigures {
 
     pub(crate) fn controllers_run(&self) {
         self.running.set(1);
-    }
-
-    pub(crate) fn newer_crds(&self, count: usize) {
-        self.newer.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
 
