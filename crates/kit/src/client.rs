@@ -165,6 +165,10 @@ pub async fn config(args: &ClientArgs, user_agent: &str) -> Result<Config, Clien
         agent: user_agent.to_owned(),
     })?;
     config.headers.push((USER_AGENT, agent));
+    // HTTPS_PROXY is in the configuration already; an API server on this machine is never meant.
+    if config.cluster_url.host().is_some_and(is_loopback) {
+        config.proxy_url = None;
+    }
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.write_timeout = Some(HEADER_TIMEOUT);
@@ -174,6 +178,14 @@ pub async fn config(args: &ClientArgs, user_agent: &str) -> Result<Config, Clien
             (!args.impersonate_group.is_empty()).then(|| args.impersonate_group.clone());
     }
     Ok(config)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || bare
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// What is wrong with a kubeconfig. The parser's own words quote lines of the file, which may hold a token or a key.
@@ -308,6 +320,19 @@ mod tests {
             Ok::<_, BoxError>(Response::new(StreamBody::new(frames)))
         });
         Deadlines.layer(server).oneshot(request(query)).await
+    }
+
+    #[test]
+    fn this_machine_needs_no_proxy() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("[::1]", true),
+            ("10.0.0.1", false),
+            ("localhost.example.org", false),
+        ] {
+            assert_eq!(is_loopback(host), expected, "{host}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Request, header};
 use jiff::Timestamp;
 use kube::{Client, client::Body};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     answer::{self, Answer, METADATA_BYTES, NoAnswer, Refusal},
@@ -175,45 +175,129 @@ pub async fn list_meta(
     namespace: Option<&str>,
     label_selector: Option<&str>,
 ) -> Result<Option<BTreeMap<String, Meta>>, ReadError> {
-    #[derive(Deserialize)]
-    struct List {
-        #[serde(default)]
-        metadata: ListMeta,
-        #[serde(default)]
-        items: Vec<Bare>,
-    }
-    #[derive(Default, Deserialize)]
-    struct ListMeta {
-        #[serde(default, rename = "continue")]
-        token: Option<String>,
-    }
-    const ACCEPT: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
-    let what = resource.to_string();
-    let path = resource.collection_path(namespace).map_err(ReadError::Name)?;
+    let selection = Selection {
+        namespace,
+        labels: label_selector,
+        ..Selection::default()
+    };
     let mut found = BTreeMap::new();
-    let mut token: Option<String> = None;
-    for _ in 0..PAGES {
-        let mut query = format!("{path}?limit={PAGE_SIZE}");
-        if let Some(labels) = label_selector {
-            query.push_str(&format!("&labelSelector={}", escape(labels)));
-        }
-        if let Some(token) = &token {
-            query.push_str(&format!("&continue={}", escape(token)));
-        }
-        let body = match get(client, &what, resource, query, ACCEPT, PAGE_BYTES).await {
-            Ok(Some(body)) => body,
-            Ok(None) | Err(ReadError::NotServed { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let list: List = decode(&what, &body)?;
+    let served = pages(client, resource, &selection, METADATA_LIST, |page: Vec<Bare>| {
         found.extend(
-            list.items
-                .into_iter()
+            page.into_iter()
                 .map(|bare| (bare.metadata.name.clone(), bare.metadata)),
         );
+    })
+    .await?;
+    Ok(served.then_some(found))
+}
+
+/// Which objects of a resource a list shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Selection<'a> {
+    /// Only those of this namespace.
+    pub namespace: Option<&'a str>,
+    /// A label selector.
+    pub labels: Option<&'a str>,
+    /// A field selector.
+    pub fields: Option<&'a str>,
+    /// Objects per page, for objects that are large; [`PAGE_SIZE`] without.
+    pub page: Option<usize>,
+}
+
+/// All selected objects of a resource, page by page; `None` if the resource is not served.
+///
+/// What `T` doesn't name is skipped while reading; a page has at most [`PAGE_BYTES`].
+pub async fn list<T: DeserializeOwned>(
+    client: &Client,
+    resource: &Resource,
+    selection: &Selection<'_>,
+) -> Result<Option<Vec<T>>, ReadError> {
+    let mut found = Vec::new();
+    let served = pages(client, resource, selection, "application/json", |page: Vec<T>| {
+        found.extend(page);
+    })
+    .await?;
+    Ok(served.then_some(found))
+}
+
+/// How many objects of a resource there are, in one small request; `None` if the resource is not served.
+pub async fn count(client: &Client, resource: &Resource) -> Result<Option<u64>, ReadError> {
+    let path = resource.collection_path(None).map_err(ReadError::Name)?;
+    let what = resource.to_string();
+    let body = get(
+        client,
+        &what,
+        resource,
+        format!("{path}?limit=1"),
+        METADATA_LIST,
+        PAGE_BYTES,
+    )
+    .await;
+    let list: List<Bare> = match body {
+        Ok(Some(body)) => decode(&what, &body)?,
+        Ok(None) | Err(ReadError::NotServed { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let shown = u64::try_from(list.items.unwrap_or_default().len()).unwrap_or(u64::MAX);
+    Ok(Some(
+        shown.saturating_add(list.metadata.remaining.unwrap_or_default()),
+    ))
+}
+
+const METADATA_LIST: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
+#[derive(Deserialize)]
+struct List<T> {
+    #[serde(default)]
+    metadata: ListMeta,
+    /// An empty list of metadata has `null` here.
+    #[serde(default = "Option::default")]
+    items: Option<Vec<T>>,
+}
+
+#[derive(Default, Deserialize)]
+struct ListMeta {
+    #[serde(default, rename = "continue")]
+    token: Option<String>,
+    #[serde(default, rename = "remainingItemCount")]
+    remaining: Option<u64>,
+}
+
+/// Hands every page to `take`; `false` if the resource is not served.
+async fn pages<T: DeserializeOwned>(
+    client: &Client,
+    resource: &Resource,
+    selection: &Selection<'_>,
+    accept: &str,
+    mut take: impl FnMut(Vec<T>),
+) -> Result<bool, ReadError> {
+    let what = resource.to_string();
+    let path = resource
+        .collection_path(selection.namespace)
+        .map_err(ReadError::Name)?;
+    let mut token: Option<String> = None;
+    for _ in 0..PAGES {
+        let mut query = format!("{path}?limit={}", selection.page.unwrap_or(PAGE_SIZE));
+        for (key, value) in [
+            ("labelSelector", selection.labels),
+            ("fieldSelector", selection.fields),
+            ("continue", token.as_deref()),
+        ] {
+            if let Some(value) = value {
+                query.push_str(&format!("&{key}={}", escape(value)));
+            }
+        }
+        let body = match get(client, &what, resource, query, accept, PAGE_BYTES).await {
+            Ok(Some(body)) => body,
+            Ok(None) | Err(ReadError::NotServed { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let list: List<T> = decode(&what, &body)?;
+        take(list.items.unwrap_or_default());
         token = list.metadata.token.filter(|token| !token.is_empty());
         if token.is_none() {
-            return Ok(Some(found));
+            return Ok(true);
         }
     }
     Err(ReadError::TooLarge {
@@ -347,6 +431,14 @@ mod tests {
         let none = decode_conditions("a", br#"{"status":{"conditions":null}}"#).unwrap();
         assert!(none.conditions.is_empty());
         assert!(decode_conditions("a", b"<html>").unwrap_err().is_transient());
+    }
+
+    #[test]
+    fn an_empty_list_may_be_null() {
+        for body in [r#"{"items":null}"#, r#"{"items":[],"metadata":{}}"#, "{}"] {
+            let list: List<Bare> = decode("a", body.as_bytes()).unwrap();
+            assert!(list.items.unwrap_or_default().is_empty(), "{body}");
+        }
     }
 
     #[test]

@@ -285,11 +285,15 @@ impl Writer {
         preconditions: &Preconditions,
         propagation: Propagation,
     ) -> Result<(), WriteError> {
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "apiVersion": "v1", "kind": "DeleteOptions",
             "propagationPolicy": propagation, "preconditions": preconditions,
         });
-        let path = self.query(target.path().map_err(WriteError::Name)?, None, false);
+        // With options in the body the server doesn't look for any in the query.
+        if self.dry_run {
+            body["dryRun"] = serde_json::json!(["All"]);
+        }
+        let path = target.path().map_err(WriteError::Name)?;
         let body = body.into();
         self.send(Call {
             verb: "delete",

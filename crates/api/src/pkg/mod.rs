@@ -7,6 +7,7 @@ mod kind;
 mod package;
 mod references;
 mod revision;
+mod view;
 
 pub use crate::condition::Condition;
 pub use kind::{PackageKind, RevisionKind};
@@ -16,3 +17,4 @@ pub use references::{
     Progress, RuntimeConfigReference,
 };
 pub use revision::{DesiredState, Revision, RevisionSpec, RevisionStatus};
+pub use view::View;

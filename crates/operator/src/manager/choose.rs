@@ -1,7 +1,8 @@
 //! Which revision is to be active, and which nobody needs any more. Pure.
 
+use api::pkg::View;
+
 use super::plan::Seen;
-use super::view::View;
 
 /// Who is to be active.
 pub(super) struct Choice<'a> {

@@ -8,7 +8,6 @@ mod observe;
 pub mod plan;
 mod resolve;
 mod status;
-mod view;
 
 use std::sync::Arc;
 

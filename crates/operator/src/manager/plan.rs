@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::names;
-use api::pkg::{ActivationPolicy, ImageConfigRef, Package, PackageKind, Revision, RevisionSpec};
+use api::pkg::{ActivationPolicy, ImageConfigRef, Package, PackageKind, Revision, RevisionSpec, View};
 use jiff::Timestamp;
 use oci::{Digest, Reference};
 
@@ -12,7 +12,6 @@ use super::check::{Check, PullPolicy, Question, Trouble};
 use super::choose::{choose_active, surplus};
 use super::resolve::{Known, question, resolve};
 use super::status::{self, Wanted};
-use super::view::View;
 use crate::conditions::Cond;
 use crate::note::{Note, Told};
 use crate::runtime_mode::RuntimeMode;

@@ -1,13 +1,12 @@
 //! Which digest a package stands for: what is remembered, what was answered, what to ask. Pure.
 
 use api::condition::{ConditionType, Conditions, Reason, Status};
-use api::pkg::{Package, PullPolicy};
+use api::pkg::{Package, PullPolicy, View};
 use jiff::Timestamp;
 use oci::Digest;
 
 use super::check::{Question, Trouble};
 use super::plan::Seen;
-use super::view::View;
 
 /// What is known of the digest.
 pub(super) enum Known {

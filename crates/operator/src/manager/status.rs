@@ -1,10 +1,10 @@
 //! The package's status: the table of design §3.1.5.
 
 use api::condition::{Condition, ConditionType, Reason, Status};
+use api::pkg::View;
 
 use super::check::{PullPolicy, Trouble};
 use super::plan::{Outcome, Seen};
-use super::view::View;
 use crate::conditions::Cond;
 use crate::note::{Note, Told};
 use crate::runtime_mode::RuntimeMode;

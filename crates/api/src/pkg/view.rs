@@ -1,46 +1,53 @@
-//! How the manager reads one revision: questions with yes/no answers, asked of the object as it is.
+//! How a revision is read: questions with yes/no answers, asked of the object as it is. Whoever reads revisions, the
+//! operator and the command line, gets the same answers here, also of revisions that the reference made.
 
-use api::annotation;
-use api::condition::{Condition, ConditionType, Conditions, Reason};
-use api::pkg::Revision;
 use oci::Digest;
 
-/// A revision seen through the manager's questions. Cheap to copy.
-#[derive(Clone, Copy)]
-pub(crate) struct View<'a>(pub(crate) &'a Revision);
+use super::Revision;
+use crate::annotation;
+use crate::condition::{Condition, ConditionType, Conditions, Reason};
+
+/// A revision seen through these questions. Cheap to copy.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a>(pub &'a Revision);
 
 impl<'a> View<'a> {
-    pub(crate) fn name(self) -> &'a str {
+    /// Its name.
+    pub fn name(self) -> &'a str {
         self.0.metadata.name.as_deref().unwrap_or_default()
     }
 
-    pub(crate) fn number(self) -> i64 {
+    /// Its number within the package.
+    pub fn number(self) -> i64 {
         self.0.spec.revision
     }
 
     /// Any other value than `Active`, also the reference's empty string, counts as inactive (behaviour 9.2 C4).
-    pub(crate) fn is_active(self) -> bool {
+    pub fn is_active(self) -> bool {
         self.0.spec.desired_state == "Active"
     }
 
-    pub(crate) fn is_deleting(self) -> bool {
+    /// Its deletion was asked for.
+    pub fn is_deleting(self) -> bool {
         self.0.metadata.deletion_timestamp.is_some()
     }
 
-    pub(crate) fn annotation(self, key: &str) -> Option<&'a str> {
+    /// The value of one of its annotations.
+    pub fn annotation(self, key: &str) -> Option<&'a str> {
         self.0.metadata.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
     /// The digest that the revision stands for. Revisions made by the reference lack it unless their image is a
     /// digest reference.
-    pub(crate) fn digest(self) -> Option<Digest> {
+    pub fn digest(self) -> Option<Digest> {
         match self.annotation(annotation::DIGEST) {
             Some(text) => Digest::parse(text).ok(),
             None => oci::Reference::parse(&self.0.spec.image).ok()?.digest().cloned(),
         }
     }
 
-    pub(crate) fn condition(self, type_: ConditionType) -> Option<&'a Condition> {
+    /// The condition of that type.
+    pub fn condition(self, type_: ConditionType) -> Option<&'a Condition> {
         self.0.status.as_ref()?.conditions.get(type_)
     }
 
@@ -53,14 +60,14 @@ impl<'a> View<'a> {
 
     /// The preflight passed, for the revision as it is now: taking an old revision again changes its number, and with it
     /// its generation.
-    pub(crate) fn is_preflighted(self) -> bool {
+    pub fn is_preflighted(self) -> bool {
         self.current(ConditionType::Preflighted)
             .is_some_and(|c| c.is_true())
     }
 
     /// The revision serves: it is active and all its objects are in place. A revision of the reference says so with
     /// `RevisionHealthy` alone.
-    pub(crate) fn is_established(self) -> bool {
+    pub fn is_established(self) -> bool {
         match self.current(ConditionType::Established) {
             Some(c) => c.is_true(),
             None => {
@@ -74,13 +81,13 @@ impl<'a> View<'a> {
     }
 
     /// Establishing was refused in a way that waiting can't mend.
-    pub(crate) fn establish_refusal(self) -> Option<&'a Condition> {
+    pub fn establish_refusal(self) -> Option<&'a Condition> {
         self.current(ConditionType::Established)
             .filter(|c| c.is_false() && c.has_reason(Reason::Refused))
     }
 
     /// The revision has served at some time: marked so, or made by the reference and holding objects.
-    pub(crate) fn has_served(self) -> bool {
+    pub fn has_served(self) -> bool {
         if self.annotation(annotation::SERVED).is_some() {
             return true;
         }
