@@ -9,6 +9,7 @@
 mod alerts;
 mod beside;
 mod cli;
+mod commands;
 mod content;
 mod crds;
 mod deleted_again;

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 mod beside;
+mod cli;
 mod crds;
 mod limits;
 mod rbac;
@@ -31,6 +32,7 @@ fn files() -> anyhow::Result<BTreeMap<PathBuf, String>> {
     files.insert("deploy/beside-crossplane.yaml".into(), beside::file()?);
     let template = "charts/gantry/templates/beside-crossplane.yaml";
     files.insert(template.into(), beside::template()?);
+    files.insert("docs/cli.md".into(), cli::file());
     files.insert("docs/limits.md".into(), limits::file());
     files.insert("docs/troubleshooting.md".into(), troubleshooting::file());
     Ok(files)
