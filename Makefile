@@ -6,9 +6,11 @@ SHELL := bash
 CACHE := $(or $(GANTRY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gantry)
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny/$(DENY_VERSION)/bin/cargo-deny
+MDBOOK_VERSION := 0.5.4
+MDBOOK := $(CACHE)/mdbook/$(MDBOOK_VERSION)/bin/mdbook
 TOOLS = GANTRY_TOOLS="$$(tests/tools/build.sh)"
 
-.PHONY: help build tools test demo bench lint fmt clippy doors generated deny
+.PHONY: help build tools test demo bench site lint fmt clippy doors generated deny
 
 help: ## Show this text
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +36,9 @@ bench: ## Measure, beside a bare client, and write BENCHMARKS.md; GANTRY_CORPUS 
 	cargo build --release -p gantry-operator -p gantry-cli -p gantry-tests --bin gantry-operator --bin gantry --bin gantry-bench && \
 	exec "$${CARGO_TARGET_DIR:-target}/release/gantry-bench"
 
+site: $(MDBOOK) ## Make the documentation's site from docs/, in target/site
+	$(MDBOOK) build docs --dest-dir "$$(realpath -m "$${CARGO_TARGET_DIR:-target}/site")"
+
 lint: fmt clippy doors generated deny ## Check format, clippy, doors between crates, generated files, licences and sources
 
 fmt: ## Check the format
@@ -54,3 +59,8 @@ deny: $(DENY) ## Check licences, sources and duplicates of dependencies
 # Outside the target folder of this workspace, whose dependencies it does not share. Fast enough without optimisation.
 $(DENY):
 	cargo install --locked --debug --root $(CACHE)/cargo-deny/$(DENY_VERSION) cargo-deny@$(DENY_VERSION)
+
+# Only to build pages: neither watching files nor serving them.
+$(MDBOOK):
+	cargo install --locked --debug --no-default-features --features search \
+	  --root $(CACHE)/mdbook/$(MDBOOK_VERSION) mdbook@$(MDBOOK_VERSION)

@@ -31,6 +31,7 @@ mod metrics;
 mod migration;
 mod outages;
 mod packages;
+mod pages;
 mod pausing;
 mod policies;
 mod process;
