@@ -253,7 +253,10 @@ fn all_metrics_move_and_alerts_fire_on_those_of_an_operator_in_trouble() -> Resu
             .replace_operator(Some(options.store(file.join("store"))))
             .await?;
         let operator = world.operator()?;
-        until(operator, "gantry_definitions", &[("state", "newer")], |n| n == 1.0).await?;
+        until(operator, "gantry_definitions", &[("state", "newer")], |n| {
+            n == 1.0
+        })
+        .await?;
         let skipped = [crds, ("outcome", "skipped")];
         until(operator, "gantry_objects_total", &skipped, |n| n >= 3.0).await?;
 
