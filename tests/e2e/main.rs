@@ -16,6 +16,7 @@ mod deleted_again;
 mod dependencies;
 mod docs;
 mod drift;
+mod explained;
 mod faults;
 mod health;
 mod history;

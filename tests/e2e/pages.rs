@@ -197,7 +197,8 @@ fn commands_and_flags_in_the_pages_exist() -> Result<()> {
 
 #[test]
 fn the_search_finds_what_is_wrong() {
-    let text = "see `gantry lsit` and `gantry status --wide`\n```console\n$ gantry list -o json | jq\n```\n[x](y.md#z)\n";
+    let text = "see `gantry lsit` and `gantry status --wide`\n\
+                ```console\n$ gantry list -o json | jq\n```\n[x](y.md#z)\n";
     let (fenced, spans) = code(text);
     let said: Vec<Option<String>> = spans
         .into_iter()

@@ -67,13 +67,15 @@ pub(crate) fn named(kind: &str, name: &str) -> String {
     format!("{}.{}/{name}", kind.to_lowercase(), api::GROUP)
 }
 
-/// Reads what shall be installed. The API server takes less than is a reference, and says it in a regular expression.
+/// Reads what shall be installed. The API server takes less than is a reference, and says it in a regular
+/// expression.
 pub(crate) fn reference(text: &str) -> anyhow::Result<Reference> {
     let reference =
         Reference::parse(text).with_context(|| format!("{text:?} is not a reference of a package"))?;
     if !Reference::package_rule(text) {
         bail!(
-            "{text:?} must be written out: registry with a dot in its name, repository, and tag or digest, as in \
+            "{text:?} must be written out: registry with a dot in its name, repository, and tag or digest, \
+             as in \
              registry.example.org/team/name:v1.0.0"
         );
     }
@@ -92,7 +94,8 @@ pub(crate) async fn set_reference(
     let name = package.metadata.name.as_deref().unwrap_or_default();
     if let Some(owner) = owner_of_reference(package) {
         output.warn(&format!(
-            "spec.package of {kind} {name} is set by {owner} too, which may set it back: change it there as well"
+            "spec.package of {kind} {name} is set by {owner} too, which may set it back: change it there as \
+             well"
         ));
     }
     warn_of_pause(kind, package, output);

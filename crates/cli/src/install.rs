@@ -67,11 +67,15 @@ impl Install {
         runtime()?.block_on(async {
             let cluster = self.connection.open().await?;
             let writer = cluster.writer(self.way.dry_run);
-            match writer.create(FIELD_MANAGER, &package_target(kind, &name), body).await {
+            match writer
+                .create(FIELD_MANAGER, &package_target(kind, &name), body)
+                .await
+            {
                 Ok(_) => {}
                 Err(WriteError::AlreadyExists { .. }) => {
                     return Err(anyhow!(
-                        "{kind} {name} exists already; gantry update {} {name} {} makes it ask for this package",
+                        "{kind} {name} exists already; gantry update {} {name} {} makes it ask for this \
+                         package",
                         kind.kind().to_lowercase(),
                         self.reference
                     ));
@@ -79,7 +83,10 @@ impl Install {
                 Err(WriteError::NotServed { .. }) => {
                     // The read says better what is missing.
                     cluster.find(kind, &name).await?;
-                    return Err(anyhow!("this cluster does not take a {kind} of {}", api::API_VERSION));
+                    return Err(anyhow!(
+                        "this cluster does not take a {kind} of {}",
+                        api::API_VERSION
+                    ));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -132,7 +139,8 @@ impl Install {
         for secret in &self.pull_secret {
             if cluster.has_secret(&namespace, secret).await == Some(false) {
                 output.warn(&format!(
-                    "there is no Secret {secret} in namespace {namespace}, where Gantry looks for pull secrets: make it"
+                    "there is no Secret {secret} in namespace {namespace}, where Gantry looks for pull \
+                     secrets: make it"
                 ));
             }
         }

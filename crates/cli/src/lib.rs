@@ -1,8 +1,8 @@
-//! The command line tool `gantry`: building, checking and pushing packages; installing, explaining, rolling back and
-//! deleting them in a cluster.
+//! The command line tool `gantry`: building, checking and pushing packages; installing, explaining, rolling
+//! back and deleting them in a cluster.
 //!
-//! Results go to standard output, in text or JSON; warnings, progress and refusals to standard error, a refusal as one
-//! sentence with what to do next. [`STATUSES`] lists the exit statuses.
+//! Results go to standard output, in text or JSON; warnings, progress and refusals to standard error, a
+//! refusal as one sentence with what to do next. [`STATUSES`] lists the exit statuses.
 
 mod build;
 mod change;
@@ -56,7 +56,8 @@ pub const STATUSES: &[(u8, &str)] = &[
     (USAGE, "The command line is wrong."),
     (
         NOT_READY,
-        "A package is not ready: `gantry status` shows one that isn't, or `--wait` ended without it, because time is \
+        "A package is not ready: `gantry status` shows one that isn't, or `--wait` ended without it, \
+         because time is \
          over or because waiting can't help.",
     ),
     (

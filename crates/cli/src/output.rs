@@ -59,8 +59,8 @@ impl<'a> Output<'a> {
             .context("the result can't be written")
     }
 
-    /// Writes what a command shows of a cluster: in text by `text`, which is told whether it may be wide; by name
-    /// as `names` has it.
+    /// Writes what a command shows of a cluster: in text by `text`, which is told whether it may be wide; by
+    /// name as `names` has it.
     pub(crate) fn show<T: Serialize>(
         &mut self,
         shape: Shape,

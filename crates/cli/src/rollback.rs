@@ -17,9 +17,9 @@ use crate::wait::{Goal, WaitArgs, until_ready};
 
 /// Go back to a revision that is kept. The registry is not needed.
 ///
-/// Sets spec.package to the revision's digest; with activation by hand (Manual) it activates the revision instead.
-/// Without --to: if what the package asks for does not serve, because it is refused or not ready yet, back to what
-/// serves; else back to the revision that served before.
+/// Sets spec.package to the revision's digest; with activation by hand (Manual) it activates the revision
+/// instead. Without --to: if what the package asks for does not serve, because it is refused or not ready
+/// yet, back to what serves; else back to the revision that served before.
 #[derive(Args, Debug)]
 pub(crate) struct Rollback {
     #[command(flatten)]
@@ -96,7 +96,8 @@ fn plan(package: &Package, revisions: &[Revision], back: View<'_>) -> Result<Pla
         return match *image == package.spec.package {
             true if serves => Ok(Plan::Nothing),
             true => Err(format!(
-                "{} has no recorded digest, and its tag is what the package asks for already: set spec.package to a digest",
+                "{} has no recorded digest, and its tag is what the package asks for already: set \
+                 spec.package to a digest",
                 called(back)
             )),
             false => Ok(Plan::Ask {
@@ -199,7 +200,9 @@ mod tests {
     fn revision(n: usize, number: i64, state: &str, annotations: Value) -> Revision {
         serde_json::from_value(json!({
             "metadata": { "name": format!("x-{n}"), "uid": format!("u{n}"), "annotations": annotations },
-            "spec": { "desiredState": state, "image": format!("r.example.org:5000/a/x:v{n}"), "revision": number },
+            "spec": {
+                "desiredState": state, "image": format!("r.example.org:5000/a/x:v{n}"), "revision": number,
+            },
             "status": { "objectRefs": [{ "apiVersion": "v1", "kind": "K", "name": "o" }] },
         }))
         .unwrap()
@@ -218,7 +221,9 @@ mod tests {
         serde_json::from_value(json!({
             "metadata": { "name": "x" },
             "spec": { "package": asks, "revisionActivationPolicy": policy },
-            "status": { "currentRevision": format!("x-{wanted}"), "servingRevision": serving.map(|n| format!("x-{n}")) },
+            "status": {
+                "currentRevision": format!("x-{wanted}"), "servingRevision": serving.map(|n| format!("x-{n}")),
+            },
         }))
         .unwrap()
     }

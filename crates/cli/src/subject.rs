@@ -7,7 +7,8 @@ use clap::Args;
 
 use crate::ending::Ending;
 
-/// A kind as people write it, with the name behind a slash if there is one: `provider`, `Providers.pkg.crossplane.io`,
+/// A kind as people write it, with the name behind a slash if there is one: `provider`,
+/// `Providers.pkg.crossplane.io`,
 /// `function/auto-ready`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {

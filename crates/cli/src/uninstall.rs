@@ -50,7 +50,10 @@ impl Uninstall {
             let package = cluster.package(kind, &name).await?;
             let doomed = cluster.doomed(kind, &package).await?;
             if let Some(owner) = owner_of_reference(&package) {
-                output.warn(&format!("{kind} {name} is kept by {owner}, which may make it again: remove it there"));
+                output.warn(&format!(
+                    "{kind} {name} is kept by {owner}, which may make it again: remove it \
+                 there"
+                ));
             }
             if !self.keep_objects {
                 self.consent(kind, &name, &doomed, surroundings, output)?;
@@ -70,7 +73,11 @@ impl Uninstall {
             let done = Done {
                 kind: kind.kind(),
                 name: name.clone(),
-                action: if self.keep_objects { "deleted, its objects are kept" } else { "deleted" },
+                action: if self.keep_objects {
+                    "deleted, its objects are kept"
+                } else {
+                    "deleted"
+                },
                 package: None,
                 revision: None,
                 dry_run: self.way.dry_run,
@@ -90,7 +97,8 @@ impl Uninstall {
                     progress.end();
                     gone?.ok_or_else(|| {
                         Ending::not_ready(format!(
-                            "{kind} {name} is not gone within {} s; finalizers of its custom resources may hold it",
+                            "{kind} {name} is not gone within {} s; finalizers of its custom resources may \
+                             hold it",
                             limit.as_secs()
                         ))
                     })
@@ -126,7 +134,8 @@ impl Uninstall {
         };
         if !surroundings.is_attended() {
             bail!(
-                "{kind} {name} is not deleted: {lost} would go with it; say --yes if that is meant, or --keep-objects \
+                "{kind} {name} is not deleted: {lost} would go with it; say --yes if that is meant, or \
+                 --keep-objects \
                  to leave CRDs and custom resources where they are"
             );
         }
@@ -139,7 +148,8 @@ impl Uninstall {
         }
     }
 
-    /// Takes the owners off what the package's revisions own, by deleting these the same way (docs/uninstall.md).
+    /// Takes the owners off what the package's revisions own, by deleting these the same way
+    /// (docs/uninstall.md).
     async fn release(
         &self,
         cluster: &Cluster,

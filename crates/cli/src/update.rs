@@ -17,7 +17,8 @@ pub(crate) struct Update {
     /// provider, configuration or function; the name may follow after a slash.
     #[arg(value_name = "KIND")]
     kind: Kind,
-    /// Name of the package, and what it shall ask for, in either order; without a name the one that install makes.
+    /// Name of the package, and what it shall ask for, in either order; without a name the one that install
+    /// makes.
     #[arg(value_name = "NAME> <REF", num_args = 1..=2, required = true)]
     words: Vec<String>,
     #[command(flatten)]

@@ -147,7 +147,8 @@ pub(crate) async fn look_until<T>(
     tokio::select! {
         found = tokio::time::timeout(limit, looking) => found.ok().transpose(),
         _ = tokio::signal::ctrl_c() => Err(Ending::interrupted(
-            "interrupted; nothing is taken back, and Gantry goes on by itself: gantry status shows how far it is",
+            "interrupted; nothing is taken back, and Gantry goes on by itself: gantry status shows how far \
+             it is",
         )),
     }
 }

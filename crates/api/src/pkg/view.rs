@@ -1,5 +1,6 @@
-//! How a revision is read: questions with yes/no answers, asked of the object as it is. Whoever reads revisions, the
-//! operator and the command line, gets the same answers here, also of revisions that the reference made.
+//! How a revision is read: questions with yes/no answers, asked of the object as it is. Whoever reads
+//! revisions, the operator and the command line, gets the same answers here, also of revisions that the
+//! reference made.
 
 use oci::Digest;
 
@@ -22,7 +23,8 @@ impl<'a> View<'a> {
         self.0.spec.revision
     }
 
-    /// Any other value than `Active`, also the reference's empty string, counts as inactive (behaviour 9.2 C4).
+    /// Any other value than `Active`, also the reference's empty string, counts as inactive (behaviour 9.2
+    /// C4).
     pub fn is_active(self) -> bool {
         self.0.spec.desired_state == "Active"
     }
@@ -37,8 +39,8 @@ impl<'a> View<'a> {
         self.0.metadata.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
-    /// The digest that the revision stands for. Revisions made by the reference lack it unless their image is a
-    /// digest reference.
+    /// The digest that the revision stands for. Revisions made by the reference lack it unless their image is
+    /// a digest reference.
     pub fn digest(self) -> Option<Digest> {
         match self.annotation(annotation::DIGEST) {
             Some(text) => Digest::parse(text).ok(),
@@ -51,21 +53,23 @@ impl<'a> View<'a> {
         self.0.status.as_ref()?.conditions.get(type_)
     }
 
-    /// The condition, if it speaks of the revision's present spec; conditions without `observedGeneration` always do.
+    /// The condition, if it speaks of the revision's present spec; conditions without `observedGeneration`
+    /// always do.
     fn current(self, type_: ConditionType) -> Option<&'a Condition> {
         let generation = self.0.metadata.generation;
         self.condition(type_)
             .filter(|c| c.observed_generation.is_none() || c.observed_generation >= generation)
     }
 
-    /// The preflight passed, for the revision as it is now: taking an old revision again changes its number, and with it
-    /// its generation.
+    /// The preflight passed, for the revision as it is now: taking an old revision again changes its number,
+    /// and with it its generation.
     pub fn is_preflighted(self) -> bool {
         self.current(ConditionType::Preflighted)
             .is_some_and(|c| c.is_true())
     }
 
-    /// The revision serves: it is active and all its objects are in place. A revision of the reference says so with
+    /// The revision serves: it is active and all its objects are in place. A revision of the reference says
+    /// so with
     /// `RevisionHealthy` alone.
     pub fn is_established(self) -> bool {
         match self.current(ConditionType::Established) {

@@ -1,4 +1,5 @@
-//! What goes when a package is deleted: whatever has no owner left, and the custom resources of CRDs among it.
+//! What goes when a package is deleted: whatever has no owner left, and the custom resources of CRDs among
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +49,8 @@ impl Doomed {
     }
 }
 
-/// UIDs of the objects that have owners, all of which go. `roots` go already. Objects owned by one that goes, go too.
+/// UIDs of the objects that have owners, all of which go. `roots` go already. Objects owned by one that goes,
+/// go too.
 fn without_owners<'a>(
     roots: BTreeSet<String>,
     objects: impl Iterator<Item = &'a Meta> + Clone,

@@ -23,7 +23,8 @@ const MARKS: &[(&str, &str)] = &[
     ("meta.helm.sh/release-name", "Helm"),
 ];
 
-/// Who else owns `spec.package` and may set it back: a GitOps tool or Helm by its marks, else a field manager.
+/// Who else owns `spec.package` and may set it back: a GitOps tool or Helm by its marks, else a field
+/// manager.
 pub(crate) fn owner_of_reference(package: &Package) -> Option<String> {
     let meta = &package.metadata;
     let keys = || {

@@ -14,7 +14,8 @@ pub(super) fn by_reason(reason: &str) -> Option<&'static str> {
             "check the host's name, the network and the operator's proxy settings (HTTPS_PROXY, NO_PROXY)"
         }
         Reason::TlsFailed => {
-            "give the operator the registry's CA with --ca-bundle-path, or name a registry without TLS by --plain-http"
+            "give the operator the registry's CA with --ca-bundle-path, or name a registry without TLS by \
+             --plain-http"
         }
         Reason::RateLimited | Reason::RegistryFailed => {
             "nothing: Gantry waits as long as the registry asks for"
@@ -23,7 +24,8 @@ pub(super) fn by_reason(reason: &str) -> Option<&'static str> {
             "push the image again; if it is larger than a limit, split the package"
         }
         Reason::NotInStore => {
-            "the pull policy is Never: bring the package into the content store, or set spec.packagePullPolicy"
+            "the pull policy is Never: bring the package into the content store, or set \
+             spec.packagePullPolicy"
         }
         Reason::InvalidImageConfig => "correct the ImageConfig that the message names",
         Reason::VerificationFailed => "sign the image, or correct the verification in the ImageConfig",

@@ -87,7 +87,8 @@ pub(crate) fn is_stale(package: &Package) -> bool {
     seen.is_some() && seen < package.metadata.generation
 }
 
-/// Whether what the package wants works, by `Ready` or, where only the reference looked at it, by what that writes.
+/// Whether what the package wants works, by `Ready` or, where only the reference looked at it, by what that
+/// writes.
 pub(crate) fn is_ready(package: &Package) -> bool {
     let Some(status) = &package.status else {
         return false;

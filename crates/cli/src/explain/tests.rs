@@ -1,3 +1,4 @@
+use api::pkg::PackageKind;
 use serde_json::{Value, json};
 
 use super::*;
@@ -72,8 +73,8 @@ fn facts(package: Value, revisions: Vec<Value>) -> Facts {
     }
 }
 
-/// One state: what it is called, its facts, the state, and words that must be in what, why and next of the first
-/// finding.
+/// One state: what it is called, its facts, the state, and words that must be in what, why and next of the
+/// first finding.
 struct Case(&'static str, Facts, State, [&'static str; 3]);
 
 fn good() -> [Value; 3] {
@@ -119,7 +120,9 @@ fn cases() -> Vec<Case> {
             condition(held, "True", "x", message),
             condition("UpToDate", "Unknown", reason, "r.example.org says no"),
         ];
-        let none = json!({ "status": { "currentRevision": null, "servingRevision": null, "currentIdentifier": null } });
+        let none = json!({ "status": {
+            "currentRevision": null, "servingRevision": null, "currentIdentifier": null,
+        }});
         facts(object(&conditions, none), vec![])
     };
     let refused = |message: &str| newer(fails("Refused", message), "Stalled");
@@ -183,11 +186,15 @@ fn cases() -> Vec<Case> {
     };
     let needy = {
         let status = json!({ "status": {
-            "conditions": [condition("DependenciesResolved", "False", "MissingDependencies", "missing dependencies: x")],
-            "declaredDependencies": [
-                { "kind": "Function", "package": "r.example.org/acme/f", "constraints": ">=v1", "apiVersion": "" },
+            "conditions": [
+                condition("DependenciesResolved", "False", "MissingDependencies", "missing dependencies: x"),
             ],
-            "dependencies": [{ "package": "r.example.org/acme/f", "constraints": ">=v1", "state": "Missing" }],
+            "declaredDependencies": [
+                { "kind": "Function", "package": "r.example.org/acme/f", "constraints": ">=v1" },
+            ],
+            "dependencies": [
+                { "package": "r.example.org/acme/f", "constraints": ">=v1", "state": "Missing" },
+            ],
         }});
         facts(
             object(&good(), served.clone()),
@@ -317,7 +324,8 @@ fn cases() -> Vec<Case> {
             facts(
                 object(
                     &good(),
-                    json!({ "metadata": { "deletionTimestamp": "2026-11-24T11:00:00Z", "finalizers": ["a.example/f"] } }),
+                    json!({ "metadata": {
+                        "deletionTimestamp": "2026-11-24T11:00:00Z", "finalizers": ["a.example/f"] } }),
                 ),
                 two(),
             ),
@@ -330,7 +338,8 @@ fn cases() -> Vec<Case> {
                 object(
                     &good(),
                     json!({ "metadata": {
-                        "deletionTimestamp": "2026-11-24T11:00:00Z", "finalizers": ["foregroundDeletion"] } }),
+                        "deletionTimestamp": "2026-11-24T11:00:00Z",
+                        "finalizers": ["foregroundDeletion"] } }),
                 ),
                 two(),
             ),
@@ -365,7 +374,8 @@ fn cases() -> Vec<Case> {
                     1,
                     "Active",
                     json!({ "metadata": { "annotations": { "crossplane.io/paused": "true" } },
-                            "status": { "conditions": [condition("Synced", "False", "ReconcilePaused", "")] } }),
+                            "status": {
+                                "conditions": [condition("Synced", "False", "ReconcilePaused", "")] } }),
                 )],
             ),
             State::Ready,
@@ -417,9 +427,7 @@ fn cases() -> Vec<Case> {
         ),
         Case(
             "a conflict",
-            refused(
-                "cannot establish control of object: CustomResourceDefinition a is already controlled by Provider b",
-            ),
+            refused("cannot establish control of object: CRD a is already controlled by Provider b"),
             State::NotReady,
             [
                 "revision 2 (v2), is refused; revision 1 (v1) goes on serving",
@@ -630,7 +638,7 @@ fn every_state_is_told_with_what_since_why_and_next() {
             first.next.as_deref().is_some_and(|text| text.contains(next)),
             "{shown}"
         );
-        // What can't be known to have begun has no "since": rights, Leases that never were, what is so by nature.
+        // What can't be known to have begun has no "since": rights, Leases that never were, notes.
         let timeless = [
             "leads",
             "at work",
