@@ -4,35 +4,25 @@ use api::condition::Reason;
 
 /// What to do about a reason, where the reason alone says it.
 pub(super) fn by_reason(reason: &str) -> Option<&'static str> {
-    Some(match Reason::parse(reason)? {
-        Reason::InvalidReference => "write registry, repository and tag or digest into spec.package",
-        Reason::NotFound => "push the tag, or correct the reference with gantry update",
-        Reason::Unauthorized | Reason::InvalidPullSecret => {
-            "put right the pull secret, in the operator's namespace; it is tried at once when it changes"
-        }
-        Reason::HostUnknown | Reason::Unreachable | Reason::TimedOut => {
-            "check the host's name, the network and the operator's proxy settings (HTTPS_PROXY, NO_PROXY)"
-        }
-        Reason::TlsFailed => {
-            "give the operator the registry's CA with --ca-bundle-path, or name a registry without TLS by \
-             --plain-http"
-        }
-        Reason::RateLimited | Reason::RegistryFailed => {
-            "nothing: Gantry waits as long as the registry asks for"
-        }
-        Reason::ContentMismatch | Reason::LimitExceeded => {
-            "push the image again; if it is larger than a limit, split the package"
-        }
-        Reason::NotInStore => {
-            "the pull policy is Never: bring the package into the content store, or set \
-             spec.packagePullPolicy"
-        }
-        Reason::InvalidImageConfig => "correct the ImageConfig that the message names",
-        Reason::VerificationFailed => "sign the image, or correct the verification in the ImageConfig",
-        Reason::RuntimeRequired => "run the package's program, and start the operator with --package-runtime",
-        Reason::Forbidden => "give the operator the rights of deploy/rbac.yaml of its version",
-        _ => return None,
-    })
+    let reason = Reason::parse(reason)?;
+    matches!(
+        reason,
+        Reason::InvalidReference
+            | Reason::NotFound
+            | Reason::Unauthorized
+            | Reason::InvalidPullSecret
+            | Reason::HostUnknown
+            | Reason::Unreachable
+            | Reason::TimedOut
+            | Reason::TlsFailed
+            | Reason::RateLimited
+            | Reason::RegistryFailed
+            | Reason::ContentMismatch
+            | Reason::LimitExceeded
+            | Reason::NotInStore
+            | Reason::InvalidImageConfig
+    )
+    .then(|| reason.help().remedy)
 }
 
 /// What a refusal's words ask for: a word that only such a message has, and what to do.
