@@ -10,19 +10,27 @@ MDBOOK_VERSION := 0.5.4
 MDBOOK := $(CACHE)/mdbook/$(MDBOOK_VERSION)/bin/mdbook
 TOOLS = GANTRY_TOOLS="$$(tests/tools/build.sh)"
 
-.PHONY: help build tools test demo bench site lint fmt clippy doors generated deny
+.PHONY: help build tools test demo bench site lint fmt clippy doors generated deny tools-node test-node
 
 help: ## Show this text
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: ## Build the operator and the CLI (release)
 	cargo build --release -p gantry-operator -p gantry-cli
 
-tools: ## Build etcd, the Kubernetes control plane, kubectl and registries for tests (once, about 10 minutes)
+tools: ## Build etcd, the Kubernetes control plane, kubectl, helm and registries for tests (once, about 10 minutes)
 	@tests/tools/build.sh
 
-test: ## Run all tests, on a real API server and real registries; builds the tools first
+tools-node: ## Also what a whole node needs: kubelet, containerd, CoreDNS, Debian's runc and others (needs root and Linux)
+	@tests/tools/build.sh --node
+
+test: ## Run all tests that need no root, on a real API server and real registries; builds the tools first
 	@$(TOOLS) && export GANTRY_TOOLS && cargo test --workspace --no-fail-fast
+
+# One at a time: a node is a whole machine's work. Some of them start several, and look at what the machine has.
+test-node: ## Run the tests on a whole node with pods (needs root and Linux); builds the tools first
+	@GANTRY_TOOLS="$$(tests/tools/build.sh --node)" && export GANTRY_TOOLS && \
+	cargo test -p gantry-tests --test e2e -- --include-ignored --test-threads=1 node::
 
 # A debug build: a third of the time of a release build, and its hot loops are optimised (see Cargo.toml).
 demo: ## Show on a real API server what Gantry does; DEMO_EXIT=1 ends it at the end, GANTRY_CORPUS gives it real CRDs

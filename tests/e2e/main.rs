@@ -30,6 +30,7 @@ mod leader;
 mod manual;
 mod metrics;
 mod migration;
+mod node;
 mod outages;
 mod packages;
 mod pages;

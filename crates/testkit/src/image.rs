@@ -20,7 +20,7 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// `sha256:` and the hex digits of the hash of `bytes`.
 pub fn sha256(bytes: &[u8]) -> String {
@@ -187,6 +187,18 @@ impl Image {
         Self::assemble(layers, OCI_MANIFEST, OCI_CONFIG)
     }
 
+    /// An image that this machine's containers can run; `config` as in an image's `config`: `Entrypoint`,
+    /// `User`, `Env`.
+    pub fn container(layer: Blob, config: Value) -> Result<Self> {
+        let config = json!({
+            "architecture": goarch(), "os": "linux", "created": "1970-01-01T00:00:00Z",
+            "config": config,
+            "rootfs": { "type": "layers", "diff_ids": [sha256(&inflated(&layer.bytes))] },
+        });
+        let config = Blob::new(OCI_CONFIG, serde_json::to_vec(&config)?);
+        Self::new(config, vec![layer], OCI_MANIFEST)
+    }
+
     /// The digest of the manifest: what the image is known by.
     pub fn digest(&self) -> String {
         sha256(&self.manifest)
@@ -212,7 +224,14 @@ impl Image {
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
             "history": vec![json!({}); layers.len()],
         });
-        let config = Blob::new(config_type, serde_json::to_vec(&config)?);
+        Self::new(
+            Blob::new(config_type, serde_json::to_vec(&config)?),
+            layers,
+            media_type,
+        )
+    }
+
+    fn new(config: Blob, layers: Vec<Blob>, media_type: &str) -> Result<Self> {
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": media_type,
@@ -226,6 +245,15 @@ impl Image {
             manifest: serde_json::to_vec(&manifest)?.into(),
             blobs,
         })
+    }
+}
+
+/// This machine's architecture, as images name it.
+fn goarch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 

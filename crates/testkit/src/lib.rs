@@ -6,7 +6,7 @@
 //!
 //! - Run the body of a test by [`run`]: servers, clients and control planes then share one runtime that
 //!   outlives every single test, so that tests can share them.
-//! - Everything listens on 127.0.0.1 only. Children are stopped by handle; those of a process that dies are
+//! - Everything listens on 127.0.0.1 only, or inside the network of a [`Node`]. Children are stopped by handle; those of a process that dies are
 //!   killed by the kernel, and its scratch folder is removed. `GANTRY_KEEP=1` keeps the folder to look at.
 //! - What is missing (a tool, a file) is an error with a sentence, never a skipped test.
 
@@ -18,6 +18,7 @@ pub mod health;
 pub mod image;
 pub mod kill;
 pub mod malformed;
+pub mod node;
 pub mod operator;
 pub mod pki;
 pub mod process;
@@ -41,6 +42,7 @@ pub use fault::{Fault, Faults, Match, Rule, Seen, Verdict};
 pub use fixture::PackageFixture;
 pub use image::{Blob, Image};
 pub use kill::KillSwitch;
+pub use node::{Node, NodeOptions};
 pub use operator::{Operator, OperatorOptions};
 pub use process::Process;
 pub use proxy::FaultProxy;

@@ -54,6 +54,11 @@ impl Authority {
         &self.certificate
     }
 
+    /// The authority's private key, PEM: for a server that signs certificates itself.
+    pub(crate) fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// A server certificate for 127.0.0.1, localhost and `names` (host names or IP addresses).
     pub fn server(&self, names: &[&str]) -> Result<Identity> {
         let mut names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();

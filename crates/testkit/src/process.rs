@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -10,12 +11,15 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 /// How often a waiting test looks whether a child has ended.
 const POLL: Duration = Duration::from_millis(10);
 /// How long all threads may take to stand still after SIGSTOP: those in a system call finish it first.
 const STOPPED: Duration = Duration::from_secs(5);
+/// How long a wrapper may take to start what it wraps, and a killed process to be gone.
+const MOMENT: Duration = Duration::from_secs(5);
 /// How much of the end of a log goes into an error message: enough for a panic and what came before it.
 const LOG_TAIL: u64 = 8 << 10;
 
@@ -34,6 +38,18 @@ pub struct Spec {
     pub log: PathBuf,
     /// How long the process may take to end after SIGTERM when the handle is dropped; zero: SIGKILL at once.
     pub grace: Duration,
+    /// What it is started through, if anything.
+    pub wrapper: Option<Wrapper>,
+}
+
+/// A program that starts another one in other namespaces: `nsenter`, `unshare`.
+#[derive(Clone, Debug)]
+pub struct Wrapper {
+    /// The program and its arguments, without those of what it starts.
+    pub command: Vec<OsString>,
+    /// Whether it stays, as the parent of what it starts; else it becomes that. Signals and figures are those
+    /// of the child.
+    pub stays: bool,
 }
 
 impl Spec {
@@ -46,7 +62,14 @@ impl Spec {
             env: Vec::new(),
             log: log.into(),
             grace: Duration::ZERO,
+            wrapper: None,
         }
+    }
+
+    /// Starts it through another program.
+    pub fn through(mut self, wrapper: Wrapper) -> Self {
+        self.wrapper = Some(wrapper);
+        self
     }
 
     /// Adds an argument.
@@ -74,17 +97,25 @@ pub struct Process {
     spec: Spec,
     pid: Pid,
     child: Arc<Mutex<Child>>,
+    /// The child of a wrapper that stays.
+    inner: Option<Arc<OwnedFd>>,
 }
 
 /// Kills one process.
 #[derive(Clone, Debug)]
-pub struct Killer(Arc<Mutex<Child>>);
+pub struct Killer {
+    child: Arc<Mutex<Child>>,
+    inner: Option<Arc<OwnedFd>>,
+}
 
 impl Killer {
     /// Sends SIGKILL and waits for the end. It may have ended already.
     pub fn kill(&self) -> Result<()> {
-        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         if child.try_wait()?.is_none() {
+            if let Some(inner) = &self.inner {
+                end_wrapped(inner, &mut child)?;
+            }
             child.kill()?;
             child.wait()?;
         }
@@ -124,6 +155,7 @@ impl Process {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--"])
+            .args(spec.wrapper.iter().flat_map(|w| &w.command))
             .arg(&spec.program)
             .args(&spec.args)
             .envs(spec.env.iter().map(|(k, v)| (k, v)))
@@ -134,20 +166,26 @@ impl Process {
         SPAWNER
             .send((command, reply))
             .map_err(|_| anyhow!("the thread that starts processes is gone"))?;
-        let child = answer
+        let mut child = answer
             .recv()
             .context("the thread that starts processes is gone")?
             .with_context(|| {
                 format!("cannot start {name}: this needs setpriv (Debian package util-linux)")
             })?;
-        let pid = i32::try_from(child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("a child without a pid")?;
+        let mut pid = pid_of(child.id())?;
+        let mut inner = None;
+        if spec.wrapper.as_ref().is_some_and(|w| w.stays) {
+            pid = wrapped(&mut child).with_context(|| {
+                let log = tail(&spec.log).unwrap_or_default();
+                format!("cannot start {name}; the end of its log:\n{log}")
+            })?;
+            inner = Some(Arc::new(pidfd_open(pid, PidfdFlags::empty())?));
+        }
         Ok(Self {
             spec,
             pid,
             child: Arc::new(Mutex::new(child)),
+            inner,
         })
     }
 
@@ -203,7 +241,10 @@ impl Process {
 
     /// A handle that can kill it and nothing else, for hooks that outlive a borrow.
     pub fn killer(&self) -> Killer {
-        Killer(self.child.clone())
+        Killer {
+            child: self.child.clone(),
+            inner: self.inner.clone(),
+        }
     }
 
     /// Freezes it (SIGSTOP): sockets stay open, nothing answers. It stands still when this returns.
@@ -286,19 +327,7 @@ impl Process {
     }
 
     fn memory(&self, field: &str) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.pid());
-        let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let kib = status
-            .lines()
-            .find_map(|line| {
-                line.strip_prefix(field)?
-                    .trim()
-                    .strip_suffix(" kB")?
-                    .parse::<u64>()
-                    .ok()
-            })
-            .with_context(|| format!("no {field} in {path}: has {} ended?", self.spec.name))?;
-        Ok(kib * 1024)
+        memory(self.pid(), field).with_context(|| format!("has {} ended?", self.spec.name))
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -307,7 +336,17 @@ impl Process {
         if let Some(status) = child.try_wait()? {
             bail!("{} has ended already: {status}", self.spec.name);
         }
-        kill_process(self.pid, signal).with_context(|| format!("cannot signal {}", self.spec.name))
+        let sent = match &self.inner {
+            None => kill_process(self.pid, signal),
+            Some(inner) => {
+                // The wrapper stops with its child, and has to be woken too.
+                if signal == Signal::CONT {
+                    kill_process(pid_of(child.id())?, signal)?;
+                }
+                pidfd_send_signal(inner, signal)
+            }
+        };
+        sent.with_context(|| format!("cannot signal {}", self.spec.name))
     }
 }
 
@@ -322,6 +361,77 @@ impl Drop for Process {
         }
         self.kill().ok();
     }
+}
+
+/// A figure of `/proc/<pid>/status`, such as `VmRSS:`, in bytes.
+pub(crate) fn memory(pid: u32, field: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let kib = status
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix(field)?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<u64>()
+                .ok()
+        })
+        .with_context(|| format!("no {field} in {path}"))?;
+    Ok(kib * 1024)
+}
+
+/// When a process started, in clock ticks after boot: with its id this names it for good.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    // proc_pid_stat(5): field 22; the second field is the name in parentheses.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+fn pid_of(id: u32) -> Result<Pid> {
+    i32::try_from(id)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("a child without a pid")
+}
+
+/// The only child of a wrapper, as soon as there is one.
+fn wrapped(wrapper: &mut Child) -> Result<Pid> {
+    let id = wrapper.id();
+    let children = format!("/proc/{id}/task/{id}/children");
+    let deadline = Instant::now() + MOMENT;
+    loop {
+        let text = std::fs::read_to_string(&children).unwrap_or_default();
+        if let Some(child) = text.split_whitespace().next() {
+            return pid_of(child.parse()?);
+        }
+        if let Some(status) = wrapper.try_wait()? {
+            bail!("it ended at once: {status}");
+        }
+        if Instant::now() >= deadline {
+            wrapper.kill()?;
+            wrapper.wait()?;
+            bail!("nothing was started within {MOMENT:?}");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Kills what a wrapper started, and waits until both are gone; the wrapper may be standing still.
+fn end_wrapped(inner: &OwnedFd, wrapper: &mut Child) -> Result<()> {
+    // It may be gone already.
+    pidfd_send_signal(inner, Signal::KILL).ok();
+    let moment = Timespec::try_from(MOMENT)?;
+    let mut gone = [PollFd::new(inner, PollFlags::IN)];
+    if poll(&mut gone, Some(&moment))? == 0 {
+        bail!("a killed process is still there after {MOMENT:?}");
+    }
+    kill_process(pid_of(wrapper.id())?, Signal::CONT).ok();
+    // Whoever started it is to reap it.
+    let deadline = Instant::now() + MOMENT;
+    while wrapper.try_wait()?.is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 fn tail(path: &Path) -> io::Result<String> {

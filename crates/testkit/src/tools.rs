@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The folder with etcd, kube-apiserver, kube-controller-manager, kubectl, registry, crane and promtool.
+/// The folder with etcd, kube-apiserver, kube-controller-manager, kubectl, helm, promtool, registry and crane; and, where a
+/// node is asked for, with what it needs.
 #[derive(Clone, Debug)]
 pub struct Tools {
     folder: PathBuf,
@@ -15,6 +16,7 @@ pub struct Tools {
 pub const PROGRAMS: &[&str] = &[
     "crane",
     "etcd",
+    "helm",
     "kube-apiserver",
     "kube-controller-manager",
     "kubectl",

@@ -11,7 +11,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
-use super::{ControlPlane, write};
+use super::{ControlPlane, INSIDE, write};
 use crate::pki::Identity;
 
 /// How long a service account's token is valid: longer than any test or benchmark.
@@ -55,6 +55,24 @@ impl ControlPlane {
     /// Path of a kubeconfig with all rights.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder().join("admin.kubeconfig")
+    }
+
+    /// A kubeconfig for a component inside a node: user `name`, member of `group`.
+    pub(crate) fn component_kubeconfig(
+        &self,
+        file: &str,
+        name: &str,
+        group: Option<&str>,
+    ) -> Result<PathBuf> {
+        let user = certificate_user(&self.authority().client(name, group)?);
+        let text = kubeconfig(
+            &format!("https://{INSIDE}"),
+            self.authority().certificate(),
+            &user,
+        )?;
+        let path = self.folder().join(format!("{file}.kubeconfig"));
+        write(&path, &text)?;
+        Ok(path)
     }
 
     /// Makes a namespace, if it is not there.

@@ -1,8 +1,8 @@
 //! etcd, kube-apiserver and kube-controller-manager on free ports of loopback, ready in about three seconds.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +11,7 @@ use http::Request;
 use tempfile::TempDir;
 
 use crate::http_client::Target;
+use crate::node::{self, Namespace};
 use crate::pki::{Authority, Identity, client_config, signing_key};
 use crate::port;
 use crate::process::{Process, Spec};
@@ -31,6 +32,8 @@ const READY: Duration = Duration::from_secs(40);
 const STARTS: usize = 4;
 /// Where cluster IPs come from; nothing routes them.
 const SERVICE_RANGE: &str = "10.96.0.0/16";
+/// Where the API server of a node listens in the node's network.
+const INSIDE: SocketAddr = SocketAddr::new(IpAddr::V4(node::ADDRESS), 6443);
 
 /// What a control plane has.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub struct ControlPlaneOptions {
     pub controller_manager: bool,
     /// Further flags of kube-apiserver.
     pub api_server_args: Vec<String>,
+    /// The node's network that it runs in; `None`: on 127.0.0.1. Set by [`node::Node::start`].
+    pub namespace: Option<Arc<Namespace>>,
 }
 
 impl Default for ControlPlaneOptions {
@@ -50,6 +55,7 @@ impl Default for ControlPlaneOptions {
             audit: true,
             controller_manager: true,
             api_server_args: Vec::new(),
+            namespace: None,
         }
     }
 }
@@ -66,6 +72,7 @@ pub struct ControlPlane {
     addr: SocketAddr,
     tools: Tools,
     folder: TempDir,
+    _namespace: Option<Arc<Namespace>>,
 }
 
 /// What all starts of one control plane share.
@@ -74,6 +81,28 @@ struct Site {
     tools: Tools,
     authority: Authority,
     admin: Identity,
+    namespace: Option<Arc<Namespace>>,
+    /// Where the test process reaches the API server.
+    addr: SocketAddr,
+}
+
+impl Site {
+    fn daemon(&self, name: &str) -> Spec {
+        let log = self.folder.path().join(format!("{name}.log"));
+        let spec = Spec::new(name, self.tools.path(name), log);
+        match &self.namespace {
+            None => spec,
+            Some(namespace) => spec.through(namespace.network()),
+        }
+    }
+
+    /// Where the other components reach the API server.
+    fn inner_addr(&self) -> SocketAddr {
+        match self.namespace {
+            None => self.addr,
+            Some(_) => INSIDE,
+        }
+    }
 }
 
 impl ControlPlane {
@@ -93,20 +122,25 @@ impl ControlPlane {
     async fn try_start(tools: &Tools, options: &ControlPlaneOptions) -> Result<Self> {
         let authority = Authority::new("gantry-test")?;
         let admin = authority.client("admin", Some("system:masters"))?;
+        let addr = match &options.namespace {
+            None => SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?)),
+            Some(namespace) => namespace.forward(INSIDE).await?,
+        };
         let site = Site {
             folder: crate::folder("control-plane")?,
             tools: tools.clone(),
             authority,
             admin,
+            namespace: options.namespace.clone(),
+            addr,
         };
         let (etcd, etcd_url) = start_etcd(&site)?;
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?));
-        let api_server = start_api_server(&site, options, &etcd_url, addr)?;
-        write_kubeconfig(&site, "admin", addr, &site.admin)?;
-        let client = access::client(&site.folder.path().join("admin.kubeconfig")).await?;
+        let api_server = start_api_server(&site, options, &etcd_url)?;
+        let kubeconfig = write_kubeconfig(&site, "admin", addr, &site.admin)?;
+        let client = access::client(&kubeconfig).await?;
         await_ready(&site, addr, &[&etcd, &api_server]).await?;
         let controller_manager = if options.controller_manager {
-            Some(start_controller_manager(&site, addr)?)
+            Some(start_controller_manager(&site)?)
         } else {
             None
         };
@@ -115,6 +149,8 @@ impl ControlPlane {
             tools,
             authority,
             admin,
+            namespace,
+            addr,
         } = site;
         let api_server = Mutex::new(api_server);
         Ok(Self {
@@ -127,6 +163,7 @@ impl ControlPlane {
             addr,
             tools,
             folder,
+            _namespace: namespace,
         })
     }
 
@@ -238,7 +275,8 @@ fn start_etcd(site: &Site) -> Result<(Process, String)> {
     let at = site.folder.path();
     let url = format!("http://127.0.0.1:{}", port::free()?);
     let peer = format!("http://127.0.0.1:{}", port::free()?);
-    let spec = Spec::new("etcd", site.tools.path("etcd"), at.join("etcd.log"))
+    let spec = site
+        .daemon("etcd")
         .arg("--data-dir")
         .arg(at.join("etcd"))
         .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
@@ -260,41 +298,47 @@ fn start_etcd(site: &Site) -> Result<(Process, String)> {
     Ok((Process::start(spec)?, url))
 }
 
-fn start_api_server(
-    site: &Site,
-    options: &ControlPlaneOptions,
-    etcd: &str,
-    addr: SocketAddr,
-) -> Result<Process> {
+fn start_api_server(site: &Site, options: &ControlPlaneOptions, etcd: &str) -> Result<Process> {
     let at = site.folder.path();
-    let server = site.authority.server(&["10.96.0.1", "kubernetes.default.svc"])?;
+    let addr = site.inner_addr();
+    let server = site
+        .authority
+        .server(&["10.96.0.1", "kubernetes.default.svc", &addr.ip().to_string()])?;
     let (key, public) = signing_key()?;
     write(&at.join("ca.crt"), site.authority.certificate())?;
     write(&at.join("server.crt"), &server.certificate)?;
     write(&at.join("server.key"), &server.key)?;
     write(&at.join("sa.key"), &key)?;
     write(&at.join("sa.pub"), &public)?;
-    let mut spec = Spec::new(
-        "kube-apiserver",
-        site.tools.path("kube-apiserver"),
-        at.join("kube-apiserver.log"),
-    )
-    .args(["--etcd-servers", etcd])
-    .args(["--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1"])
-    .args([
-        "--endpoint-reconciler-type",
-        "none",
-        "--secure-port",
-        &addr.port().to_string(),
-    ])
-    .args(["--service-account-issuer", "https://kubernetes.default.svc"])
-    .args([
-        "--service-cluster-ip-range",
-        SERVICE_RANGE,
-        "--authorization-mode",
-        "RBAC",
-    ])
-    .args(["--allow-privileged", "--profiling=false"]);
+    let mut spec = site
+        .daemon("kube-apiserver")
+        .args(["--etcd-servers", etcd, "--secure-port", &addr.port().to_string()])
+        .args(["--advertise-address", &addr.ip().to_string()])
+        .args(["--service-account-issuer", "https://kubernetes.default.svc"])
+        .args(["--service-cluster-ip-range", SERVICE_RANGE])
+        .args(["--allow-privileged", "--profiling=false"]);
+    if site.namespace.is_none() {
+        spec = spec
+            .args([
+                "--bind-address",
+                "127.0.0.1",
+                "--endpoint-reconciler-type",
+                "none",
+            ])
+            .args(["--authorization-mode", "RBAC"]);
+    } else {
+        let kubelets = site.authority.client("kube-apiserver", Some("system:masters"))?;
+        write(&at.join("kubelets.crt"), &kubelets.certificate)?;
+        write(&at.join("kubelets.key"), &kubelets.key)?;
+        spec = spec
+            .args(["--bind-address", "0.0.0.0", "--authorization-mode", "Node,RBAC"])
+            .args(["--enable-admission-plugins", "NodeRestriction"])
+            .args(["--kubelet-preferred-address-types", "InternalIP"])
+            .arg("--kubelet-client-certificate")
+            .arg(at.join("kubelets.crt"))
+            .arg("--kubelet-client-key")
+            .arg(at.join("kubelets.key"));
+    }
     for (flag, file) in [
         ("--tls-cert-file", "server.crt"),
         ("--tls-private-key-file", "server.key"),
@@ -317,24 +361,29 @@ fn start_api_server(
     Process::start(spec.args(options.api_server_args.clone()))
 }
 
-fn start_controller_manager(site: &Site, addr: SocketAddr) -> Result<Process> {
+fn start_controller_manager(site: &Site) -> Result<Process> {
     let at = site.folder.path();
     let identity = site.authority.client("system:kube-controller-manager", None)?;
-    let kubeconfig = write_kubeconfig(site, "controller-manager", addr, &identity)?;
-    let program = site.tools.path("kube-controller-manager");
-    let spec = Spec::new(
-        "kube-controller-manager",
-        program,
-        at.join("kube-controller-manager.log"),
-    )
-    .arg("--kubeconfig")
-    .arg(kubeconfig)
-    .arg("--service-account-private-key-file")
-    .arg(at.join("sa.key"))
-    .arg("--root-ca-file")
-    .arg(at.join("ca.crt"))
-    .args(["--use-service-account-credentials", "--leader-elect=false"])
-    .args(["--bind-address", "127.0.0.1", "--secure-port", "0"]);
+    let kubeconfig = write_kubeconfig(site, "controller-manager", site.inner_addr(), &identity)?;
+    let mut spec = site
+        .daemon("kube-controller-manager")
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .arg("--service-account-private-key-file")
+        .arg(at.join("sa.key"))
+        .arg("--root-ca-file")
+        .arg(at.join("ca.crt"))
+        .args(["--use-service-account-credentials", "--leader-elect=false"])
+        .args(["--bind-address", "127.0.0.1", "--secure-port", "0"]);
+    if site.namespace.is_some() {
+        write(&at.join("ca.key"), &site.authority.key())?;
+        spec = spec
+            .args(["--allocate-node-cidrs", "--cluster-cidr", node::POD_NETWORK])
+            .arg("--cluster-signing-cert-file")
+            .arg(at.join("ca.crt"))
+            .arg("--cluster-signing-key-file")
+            .arg(at.join("ca.key"));
+    }
     Process::start(spec)
 }
 

@@ -1,7 +1,7 @@
 //! The distribution registry as a child process.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::http_client::Target;
 use crate::image::{DOCKER_MANIFEST, Image, OCI_INDEX, OCI_MANIFEST};
+use crate::node::{ADDRESS, Namespace};
 use crate::pki::{Authority, client_config};
 use crate::port;
 use crate::process::{Process, Spec};
@@ -39,9 +40,11 @@ pub struct RegistryOptions {
     pub password: bool,
     /// Whether it speaks TLS, with a certificate of [`Registry::authority`].
     pub tls: bool,
+    /// The node's network that it is in, and its port there. Its references are for pods then.
+    pub inside: Option<(Arc<Namespace>, u16)>,
 }
 
-/// A running distribution registry on 127.0.0.1, content on disk. Ends when dropped.
+/// A running distribution registry on 127.0.0.1 or inside a node, content on disk. Ends when dropped.
 pub struct Registry {
     process: Mutex<Process>,
     addr: SocketAddr,
@@ -75,7 +78,16 @@ impl Registry {
     async fn try_start(tools: &Tools, options: &RegistryOptions) -> Result<Self> {
         let folder = crate::folder("registry")?;
         let at = folder.path();
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?));
+        let (addr, near) = match &options.inside {
+            None => {
+                let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?));
+                (addr, addr)
+            }
+            Some((namespace, port)) => {
+                let addr = SocketAddr::from((ADDRESS, *port));
+                (addr, namespace.forward(addr).await?)
+            }
+        };
         let mut http = json!({ "addr": addr.to_string(), "secret": "not-a-secret" });
         let authority = if options.tls {
             Some(Authority::new("gantry-test-registry")?)
@@ -83,7 +95,7 @@ impl Registry {
             None
         };
         if let Some(authority) = &authority {
-            let identity = authority.server(&[])?;
+            let identity = authority.server(&[&addr.ip().to_string()])?;
             std::fs::write(at.join("server.crt"), identity.certificate)?;
             std::fs::write(at.join("server.key"), identity.key)?;
             http["tls"] = json!({ "certificate": at.join("server.crt"), "key": at.join("server.key") });
@@ -108,6 +120,9 @@ impl Registry {
             .arg(at.join("config.yaml"))
             .env("OTEL_TRACES_EXPORTER", "none");
         spec.grace = Duration::ZERO;
+        if let Some((namespace, _)) = &options.inside {
+            spec = spec.through(namespace.network());
+        }
         let tls = authority
             .as_ref()
             .map(|a| client_config(a.certificate(), None))
@@ -116,7 +131,7 @@ impl Registry {
             process: Mutex::new(Process::start(spec)?),
             addr,
             authority,
-            target: Target { addr, tls },
+            target: Target { addr: near, tls },
             password: options.password,
             _folder: folder,
         };

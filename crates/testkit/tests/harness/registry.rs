@@ -59,6 +59,7 @@ fn the_real_registry_can_ask_for_a_password_over_tls() -> Result<()> {
         let registry = Registry::start(RegistryOptions {
             password: true,
             tls: true,
+            ..RegistryOptions::default()
         })
         .await?;
         let image = image("1")?;
