@@ -8,15 +8,31 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny/$(DENY_VERSION)/bin/cargo-deny
 MDBOOK_VERSION := 0.5.4
 MDBOOK := $(CACHE)/mdbook/$(MDBOOK_VERSION)/bin/mdbook
+SBOM_VERSION := 0.10.0
+SBOM := $(CACHE)/cargo-sbom/$(SBOM_VERSION)/bin/cargo-sbom
+AUDITABLE_VERSION := 0.7.7
+AUDITABLE := $(CACHE)/cargo-auditable/$(AUDITABLE_VERSION)/bin/cargo-auditable
 TOOLS = GANTRY_TOOLS="$$(tests/tools/build.sh)"
 
-.PHONY: help build tools test demo bench site lint fmt clippy doors generated deny tools-node test-node
+.PHONY: help build image rootfs sbom tools tools-node test test-node demo bench site lint fmt clippy doors generated deny
 
 help: ## Show this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: ## Build the operator and the CLI (release)
 	cargo build --release -p gantry-operator -p gantry-cli
+
+image: ## Build the image "gantry" for this machine's architecture (needs docker, or ENGINE=podman)
+	$(or $(ENGINE),docker) build --tag $(or $(IMAGE),gantry) --build-arg AUDITABLE=$(AUDITABLE_VERSION) .
+
+rootfs: $(AUDITABLE) ## The same without a container engine: the image's root file system in target/rootfs
+	PATH="$(dir $(AUDITABLE)):$$PATH" cargo auditable build --release --locked -p gantry-operator
+	rm -rf "$${CARGO_TARGET_DIR:-target}/rootfs"
+	deploy/image/rootfs.sh "$${CARGO_TARGET_DIR:-target}"/{rootfs,release/gantry-operator}
+
+sbom: $(SBOM) ## Write what the operator is made of to target/gantry-operator.cdx.json (CycloneDX)
+	mkdir -p "$${CARGO_TARGET_DIR:-target}"
+	$(SBOM) --cargo-package gantry-operator --output-format cyclone_dx_json_1_6 >"$${CARGO_TARGET_DIR:-target}/gantry-operator.cdx.json"
 
 tools: ## Build etcd, the Kubernetes control plane, kubectl, helm and registries for tests (once, about 10 minutes)
 	@tests/tools/build.sh
@@ -64,7 +80,7 @@ generated: ## Check that generated files are up to date
 deny: $(DENY) ## Check licences, sources and duplicates of dependencies
 	$(DENY) --config .cargo/deny.toml check bans licenses sources
 
-# Outside the target folder of this workspace, whose dependencies it does not share. Fast enough without optimisation.
+# Outside the target folder of this workspace, whose dependencies they do not share. Fast enough without optimisation.
 $(DENY):
 	cargo install --locked --debug --root $(CACHE)/cargo-deny/$(DENY_VERSION) cargo-deny@$(DENY_VERSION)
 
@@ -72,3 +88,7 @@ $(DENY):
 $(MDBOOK):
 	cargo install --locked --debug --no-default-features --features search \
 	  --root $(CACHE)/mdbook/$(MDBOOK_VERSION) mdbook@$(MDBOOK_VERSION)
+$(SBOM):
+	cargo install --locked --debug --root $(CACHE)/cargo-sbom/$(SBOM_VERSION) cargo-sbom@$(SBOM_VERSION)
+$(AUDITABLE):
+	cargo install --locked --debug --root $(CACHE)/cargo-auditable/$(AUDITABLE_VERSION) cargo-auditable@$(AUDITABLE_VERSION)

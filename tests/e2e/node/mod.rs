@@ -2,6 +2,7 @@
 //! `make test-node` runs them.
 
 mod cluster;
+mod image;
 mod teardown;
 
 use anyhow::Result;

@@ -6,6 +6,7 @@ mod bare;
 mod figures;
 mod floor;
 mod gantry;
+mod image;
 mod inputs;
 mod machine;
 mod many;
@@ -59,6 +60,9 @@ struct Args {
     /// Where the table is written.
     #[arg(long, default_value = "BENCHMARKS.md")]
     output: PathBuf,
+    /// Measure the image on a node only, which needs root. Nothing is written then.
+    #[arg(long)]
+    only_image: bool,
     /// Leave the bare client out: for looking at Gantry alone. Nothing is written then.
     #[arg(long)]
     no_floor: bool,
@@ -85,6 +89,10 @@ async fn run(args: Args) -> Result<()> {
             "no operator at {}: run `make bench`, which builds it",
             operator.display()
         );
+    }
+    if args.only_image {
+        say(&image::chapter(&image::run(&operator).await));
+        return Ok(());
     }
     let most = args.sizes.iter().copied().max().context("no sizes were given")?;
     let machine = machine::describe(&operator)?;
@@ -113,7 +121,8 @@ async fn run(args: Args) -> Result<()> {
             Some(many)
         }
     };
-    let text = report::markdown(&machine, &inputs, &runs, many.as_ref());
+    let mut text = report::markdown(&machine, &inputs, &runs, many.as_ref());
+    text.push_str(&image::chapter(&image::run(&operator).await));
     say(&text);
     if !args.no_floor {
         std::fs::write(&args.output, &text)
