@@ -5,7 +5,7 @@
 #
 # FOLDER, which must not exist or be empty, then holds the programs in /usr/local/bin, the shared libraries that they
 # need where they are on this machine, certificates of public authorities, a user, and the folders that are written to.
-# Needs Debian's ldd and ca-certificates. As root it also sets owners; SOURCE_DATE_EPOCH sets all times (default 0).
+# Needs Debian's libc-bin (ldd) and ca-certificates. SOURCE_DATE_EPOCH sets the times of all files (default 0).
 set -euo pipefail
 
 readonly user=65532 # as other images without a distribution have it
@@ -57,9 +57,7 @@ find "$root" -type d -exec chmod 755 {} +
 find "$root" -type f -exec chmod 644 {} +
 # Programs and the loader; the kernel does not care about the other libraries.
 find "$root/usr/local/bin" "$root"/lib* -type f -exec chmod 755 {} +
-chmod 1777 "$root/tmp"
-if [ "$(id -u)" = 0 ]; then
-  chown -hR 0:0 "$root"
-  chown -R "$user:$user" "$root/cache"
-fi
+# For any user: some clusters choose one.
+chmod 1777 "$root"/{tmp,cache,cache/xpkg}
+if [ "$(id -u)" = 0 ]; then chown -hR 0:0 "$root"; fi
 find "$root" -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH:-0}" {} +
