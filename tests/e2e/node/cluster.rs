@@ -21,6 +21,8 @@ fn a_node_is_ready_in_seconds() -> Result<()> {
         println!("node: ready after {:.1} s", start.elapsed().as_secs_f64());
         let shown = node.kubectl(&["get", "nodes"]).await?;
         assert!(shown.contains(" Ready "), "{shown}");
+        let releases = node.helm(&["list", "--all-namespaces"]).await?;
+        assert!(releases.starts_with("NAME"), "{releases}");
         // Also without the kubelet for a while.
         node.kubelet().kill()?;
         node.restart_kubelet()?;
