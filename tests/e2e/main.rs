@@ -8,6 +8,9 @@
 
 mod alerts;
 mod beside;
+mod chart;
+mod chart_releases;
+mod chart_values;
 mod cli;
 mod commands;
 mod content;
@@ -36,10 +39,12 @@ mod packages;
 mod pages;
 mod pausing;
 mod policies;
+mod preinstall;
 mod process;
 mod quiet;
 mod refusals;
 mod rights;
+mod rights_each;
 mod scenarios;
 mod scene;
 mod state;

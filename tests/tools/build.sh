@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the tools that the tests, the demo and the benchmarks run (etcd, the Kubernetes control plane, kubectl, helm, two
-# registries, promtool), each from a Go module of its own that pins it, into a cache outside the clone. A tool is built once
-# per content of its go.mod and go.sum; a second run only looks. Binaries that are already there are used instead:
+# Builds the tools that the tests, the demo and the benchmarks run (etcd, the Kubernetes control plane, kubectl, Helm 4 and 3,
+# two registries, promtool), each from a Go module of its own that pins it, into a cache outside the clone. A tool is built
+# once per content of its go.mod and go.sum; a second run only looks. Binaries that are already there are used instead:
 # KUBEBUILDER_ASSETS (etcd, kube-apiserver, kube-controller-manager, kubectl), a kubectl >= 1.34 and a helm 4 on PATH.
 #
 #   build.sh           build what is missing, print the folder that holds all tools
@@ -98,6 +98,10 @@ given helm || tool helm helm helm.sh/helm/v4/cmd/helm
 given etcd || tool etcd etcd go.etcd.io/etcd/server/v3
 tool crane crane github.com/google/go-containerregistry/cmd/crane
 tool registry registry github.com/distribution/distribution/v3/cmd/registry
+helm3_minor=$(sed -n 's/^.*k8s\.io\/client-go v0\.\([0-9]*\)\..*$/\1/p' "$here/helm3/go.mod" | head -1)
+# Without it Helm 3 takes every cluster that it does not ask for Kubernetes 1.20.
+tool helm3 helm3 helm.sh/helm/v3/cmd/helm "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
+ -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$helm3_minor"
 # Without the service discoveries of all clouds: it only reads rules.
 tool prometheus promtool github.com/prometheus/prometheus/cmd/promtool "" remove_all_sd
 for b in kube-apiserver kube-controller-manager kubectl; do

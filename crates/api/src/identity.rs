@@ -36,6 +36,8 @@ pub const FIELD_MANAGER_DEPENDENCIES: &str = "gantry-dependencies";
 pub const FIELD_MANAGER_ACCESS: &str = "gantry-access";
 /// Field manager of the job that applies our own CRDs.
 pub const FIELD_MANAGER_CRDS: &str = "gantry-crds";
+/// Field manager of the job that makes the packages that flags name.
+pub const FIELD_MANAGER_PREINSTALL: &str = "gantry-preinstall";
 
 /// Finalizer that the reference puts on revisions. Gantry adds none and removes this one where it finds it.
 pub const REFERENCE_REVISION_FINALIZER: &str = "revision.pkg.crossplane.io";

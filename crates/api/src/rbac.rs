@@ -8,6 +8,8 @@
 pub struct Rule {
     /// Step that needs it.
     pub why: &'static str,
+    /// Name of the scenario that fails without it: the end-to-end tests take away each rule in turn and run it.
+    pub scenario: &'static str,
     /// API groups; the core group is `""`.
     pub groups: &'static [&'static str],
     /// Resources, with subresources after a slash.
@@ -18,22 +20,34 @@ pub struct Rule {
     pub verbs: &'static [&'static str],
 }
 
-const READ: &[&str] = &["get", "list", "watch"];
-const ESTABLISH: &[&str] = &["get", "list", "watch", "create", "update", "patch"];
-const STATUS: &[&str] = &["get", "update", "patch"];
+/// What a cache asks for.
+const FOLLOW: &[&str] = &["list", "watch"];
+/// `get` is for an object that changed between the look at the cache and the write.
+const ESTABLISH: &[&str] = &["get", "list", "watch", "create", "patch"];
+const STATUS: &[&str] = &["patch"];
 const PKG: &[&str] = &[crate::GROUP];
 
 /// Rights in the whole cluster.
 pub const CLUSTER: &[Rule] = &[
     Rule {
         why: "manager: follow packages; take off finalizers that a former package manager left",
+        scenario: "provider",
         groups: PKG,
         resources: &["providers", "configurations", "functions"],
         names: &[],
-        verbs: &["get", "list", "watch", "patch"],
+        verbs: &["list", "watch", "patch"],
+    },
+    Rule {
+        why: "start: make the packages that flags name",
+        scenario: "preinstall",
+        groups: PKG,
+        resources: &["providers", "configurations", "functions"],
+        names: &[],
+        verbs: &["create"],
     },
     Rule {
         why: "manager: say what became of a package",
+        scenario: "provider",
         groups: PKG,
         resources: &["providers/status", "configurations/status", "functions/status"],
         names: &[],
@@ -41,13 +55,15 @@ pub const CLUSTER: &[Rule] = &[
     },
     Rule {
         why: "manager: make, activate and collect revisions; revision: labels from the package's metadata",
+        scenario: "provider",
         groups: PKG,
         resources: &["providerrevisions", "configurationrevisions", "functionrevisions"],
         names: &[],
-        verbs: &["get", "list", "watch", "create", "update", "patch", "delete"],
+        verbs: &["list", "watch", "create", "patch", "delete"],
     },
     Rule {
         why: "revision, dependencies: say what became of a revision",
+        scenario: "provider",
         groups: PKG,
         resources: &[
             "providerrevisions/status",
@@ -59,6 +75,7 @@ pub const CLUSTER: &[Rule] = &[
     },
     Rule {
         why: "manager, revision: owner references that block deletion, where admission asks for this right",
+        scenario: "provider",
         groups: PKG,
         resources: &[
             "providers/finalizers",
@@ -72,14 +89,16 @@ pub const CLUSTER: &[Rule] = &[
         verbs: &["update"],
     },
     Rule {
-        why: "manager, revision: rewriting, credentials and runtime configs; the reference's lock",
+        why: "manager, revision: rewriting and credentials",
+        scenario: "provider",
         groups: PKG,
-        resources: &["imageconfigs", "deploymentruntimeconfigs", "locks"],
+        resources: &["imageconfigs"],
         names: &[],
-        verbs: READ,
+        verbs: FOLLOW,
     },
     Rule {
         why: "start: our own CRDs and the claim on the cluster; revision: CRDs of providers",
+        scenario: "start",
         groups: &["apiextensions.k8s.io"],
         resources: &["customresourcedefinitions"],
         names: &[],
@@ -87,6 +106,7 @@ pub const CLUSTER: &[Rule] = &[
     },
     Rule {
         why: "revision: what configurations and providers carry, where the cluster serves it",
+        scenario: "configuration",
         groups: &["apiextensions.crossplane.io"],
         resources: &[
             "compositeresourcedefinitions",
@@ -99,6 +119,7 @@ pub const CLUSTER: &[Rule] = &[
     },
     Rule {
         why: "revision: what configurations carry, where the cluster serves it",
+        scenario: "operations",
         groups: &["ops.crossplane.io"],
         resources: &["operations", "cronoperations", "watchoperations"],
         names: &[],
@@ -106,6 +127,7 @@ pub const CLUSTER: &[Rule] = &[
     },
     Rule {
         why: "revision: webhook configurations of providers",
+        scenario: "webhooks",
         groups: &["admissionregistration.k8s.io"],
         resources: &["validatingwebhookconfigurations", "mutatingwebhookconfigurations"],
         names: &[],
@@ -114,17 +136,19 @@ pub const CLUSTER: &[Rule] = &[
     Rule {
         why: "start: see a live package manager of the reference, or another operator that claims the \
               cluster, in whichever namespace it runs",
+        scenario: "start",
         groups: &["coordination.k8s.io"],
         resources: &["leases"],
         names: &[crate::REFERENCE_LEASE, crate::OPERATOR],
-        verbs: READ,
+        verbs: &["get"],
     },
     Rule {
         why: "start: see that the admission policy is in force that lets Gantry lead beside the reference",
+        scenario: "beside",
         groups: &["admissionregistration.k8s.io"],
         resources: &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
         names: &[crate::beside::POLICY],
-        verbs: READ,
+        verbs: FOLLOW,
     },
 ];
 
@@ -132,13 +156,15 @@ pub const CLUSTER: &[Rule] = &[
 pub const NAMESPACE: &[Rule] = &[
     Rule {
         why: "registry: credentials that packages and image configs name",
+        scenario: "private",
         groups: &[""],
         resources: &["secrets"],
         names: &[],
-        verbs: READ,
+        verbs: &["get", "list", "watch"],
     },
     Rule {
         why: "registry: credentials of the operator's own service account",
+        scenario: "private",
         groups: &[""],
         resources: &["serviceaccounts"],
         names: &[],
@@ -146,6 +172,7 @@ pub const NAMESPACE: &[Rule] = &[
     },
     Rule {
         why: "start: a lease can't be limited by name when it is created",
+        scenario: "start",
         groups: &["coordination.k8s.io"],
         resources: &["leases"],
         names: &[],
@@ -153,20 +180,49 @@ pub const NAMESPACE: &[Rule] = &[
     },
     Rule {
         why: "start: take, renew and hand over the lease",
+        scenario: "start",
         groups: &["coordination.k8s.io"],
         resources: &["leases"],
         names: &[crate::OPERATOR],
-        verbs: &["get", "update", "patch"],
+        verbs: &["get", "update"],
     },
 ];
 
 /// Rights in namespace `default`, where events about cluster-scoped objects are kept.
 pub const EVENTS: &[Rule] = &[Rule {
     why: "all controllers: events about packages and revisions",
+    scenario: "provider",
     groups: &["events.k8s.io"],
     resources: &["events"],
     names: &[],
-    verbs: &["create", "patch"],
+    verbs: &["create"],
+}];
+
+/// Rights in the whole cluster where the API server asks for the right to delete an object before its owner references
+/// may be changed (admission plugin OwnerReferencesPermissionEnforcement). Only then: the operator deletes none of these.
+pub const ENFORCED: &[Rule] = &[Rule {
+    why: "revision: change owner references; nothing is deleted",
+    scenario: "provider",
+    groups: &[
+        "apiextensions.k8s.io",
+        "apiextensions.crossplane.io",
+        "ops.crossplane.io",
+        "admissionregistration.k8s.io",
+    ],
+    resources: &[
+        "customresourcedefinitions",
+        "compositeresourcedefinitions",
+        "compositions",
+        "managedresourceactivationpolicies",
+        "managedresourcedefinitions",
+        "operations",
+        "cronoperations",
+        "watchoperations",
+        "validatingwebhookconfigurations",
+        "mutatingwebhookconfigurations",
+    ],
+    names: &[],
+    verbs: &["delete"],
 }];
 
 /// Namespace that the API server keeps events about cluster-scoped objects in.
@@ -178,6 +234,7 @@ mod tests {
 
     #[test]
     fn what_packages_carry_is_never_deleted() {
+        // ENFORCED is what admission asks for, and only given where somebody says so.
         for rule in CLUSTER.iter().chain(NAMESPACE).chain(EVENTS) {
             let deletes = rule
                 .verbs

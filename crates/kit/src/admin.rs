@@ -1,5 +1,7 @@
 //! The process's own HTTP server: `/livez`, `/readyz`, `/metrics` and `/log`.
 
+pub mod ask;
+
 use std::{
     fmt::Write as _,
     io,

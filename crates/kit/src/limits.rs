@@ -198,6 +198,12 @@ pub const LIMITS: &[Limit] = &[
         "a filter is a line that a person types",
     ),
     fixed(
+        "asking another process whether it is ready",
+        "10 s",
+        "it answers from memory",
+    ),
+    fixed("its answer", "64 KiB", "a line per part that is not ready"),
+    fixed(
         "rights: asked for one by one",
         "200",
         "more are only missing where nearly all are",
@@ -220,8 +226,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        answer, backoff, claim, client, events, lease, queue, read, rights, shutdown, span, telemetry, watch,
-        write,
+        admin, answer, backoff, claim, client, events, lease, queue, read, rights, shutdown, span, telemetry,
+        watch, write,
     };
 
     fn seconds(duration: Duration) -> String {
@@ -276,6 +282,8 @@ mod tests {
             bytes(events::WORD_BYTES),
             seconds(events::PACE),
             bytes(telemetry::FILTER_BYTES),
+            seconds(admin::ask::ASK_TIMEOUT),
+            bytes(usize::try_from(admin::ask::ASK_BYTES).unwrap()),
             rights::SINGLE_QUESTIONS.to_string(),
             rights::QUESTIONS_AT_A_TIME.to_string(),
             seconds(span::LONGEST),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::preinstall::Wanted;
+use crate::quantity;
 use crate::runtime_mode::PackageRuntime;
 
 /// The Gantry operator: installs, upgrades, checks and removes packages.
@@ -36,7 +38,7 @@ pub struct Args {
     pub xpkg_cache_dir: PathBuf,
 
     /// Bytes that the content store may use; what active revisions need is kept beyond that.
-    #[arg(long, default_value_t = 1 << 30, value_name = "BYTES")]
+    #[arg(long, default_value = "1Gi", value_parser = quantity::bytes, value_name = "BYTES")]
     pub cache_size: u64,
 
     /// PEM file with certificates to trust beside the system's when speaking to registries.
@@ -95,6 +97,23 @@ pub struct Args {
     /// Refuse packages that contain objects of kinds not allowed in their type, instead of leaving those objects out.
     #[arg(long)]
     pub strict_lint: bool,
+
+    /// Provider to install at start: a reference, or JSON `{"package": …, "name": …, "packagePullPolicy": …}` with the
+    /// fields of its spec. May be given several times.
+    #[arg(long, value_name = "PACKAGE")]
+    pub provider: Vec<Wanted>,
+
+    /// Configuration to install at start, as `--provider`.
+    #[arg(long, value_name = "PACKAGE")]
+    pub configuration: Vec<Wanted>,
+
+    /// Function to install at start, as `--provider`.
+    #[arg(long, value_name = "PACKAGE")]
+    pub function: Vec<Wanted>,
+
+    /// Do nothing but ask the operator whose probes are at this address whether it is ready, and end.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub ask_ready: Option<String>,
 
     /// Where metrics and probes are served.
     #[command(flatten)]
@@ -178,6 +197,18 @@ mod tests {
                 .enabled(true)
         );
         assert!(Args::try_parse_from(["gantry-operator", "--package-runtime=Nope"]).is_err());
+        let packages = [
+            "gantry-operator",
+            "--provider",
+            "r.example.org/a:v1",
+            r#"--function={"package": "r.example.org/b:v1", "name": "b"}"#,
+            "--provider=r.example.org/c:v1",
+        ];
+        let args = Args::parse_from(packages);
+        assert_eq!(
+            (args.provider.len(), args.function.len(), args.cache_size),
+            (2, 1, 1 << 30)
+        );
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::manager::plan;
 use crate::metrics::{ReadyTimes, WorkFigures};
 use crate::note::Note;
 use crate::pace::Pace;
+use crate::preinstall::Wanted;
 use crate::revision::{Carriers, Works};
 use crate::runtime_mode::PackageRuntime;
 
@@ -49,6 +50,8 @@ pub(crate) struct Options {
     pub poll_interval: Duration,
     /// Longest time without a look at an object.
     pub sync_interval: Duration,
+    /// Packages to install at start.
+    pub packages: Vec<(PackageKind, Wanted)>,
 }
 
 /// One of each kind of package.

@@ -16,7 +16,7 @@ use crate::beside::Neighbours;
 use crate::context::Context;
 use crate::crds::{self, Compared, CrdError};
 use crate::definitions::{DefinitionMetrics, Keeper, State};
-use crate::wiring;
+use crate::{preinstall, wiring};
 
 /// Pause before trying again to claim the cluster or to write our CRDs.
 const RETRY: Duration = Duration::from_secs(5);
@@ -67,6 +67,11 @@ impl Lead {
         };
         wiring::start(&self.cx, &self.tasks, concurrency);
         self.cx.work_figures.controllers_run();
+        let wanted = self.cx.options.packages.clone();
+        let (install, until) = (preinstall::run(self.cx.clone(), wanted), stopping.clone());
+        self.tasks.spawn_job("preinstall", async move {
+            until.run_until_cancelled(install).await;
+        });
         if self.mode == Crds::Apply {
             let keeper = Keeper {
                 cx: self.cx.clone(),

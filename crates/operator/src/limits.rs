@@ -199,6 +199,16 @@ pub const LIMITS: &[Limit] = &[
         "50",
         "hosts come from users; further ones are counted together",
     ),
+    Limit::fixed(
+        "first retry of a package that a flag names",
+        "1 s",
+        "caches follow a write within it",
+    ),
+    Limit::fixed(
+        "longest pause of a package that a flag names",
+        "300 s",
+        "somebody may change what refuses it; other packages don't wait for it",
+    ),
     Limit::flag(
         "time without a look at an object",
         "1 h",
@@ -218,7 +228,7 @@ mod tests {
     use super::*;
     use crate::manager::check;
     use crate::revision::{establish, job, plan, served, work};
-    use crate::{beside, conditions, content, crds, definitions, images, metrics};
+    use crate::{beside, conditions, content, crds, definitions, images, metrics, preinstall};
 
     #[test]
     fn the_table_says_what_the_constants_are() {
@@ -274,6 +284,14 @@ mod tests {
             ),
             ("caches behind writes", seconds(establish::CACHE_LAG)),
             ("our CRDs served", seconds(crds::SERVED_TIMEOUT)),
+            (
+                "first retry of a package that a flag names",
+                seconds(preinstall::RETRY_FIRST),
+            ),
+            (
+                "longest pause of a package that a flag names",
+                seconds(preinstall::RETRY_MAX),
+            ),
             (
                 "our CRDs put back",
                 format!(

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use api::pkg::PackageKind;
 use clap::Parser;
 use kit::admin::Admin;
 use kit::events::Events;
@@ -27,7 +28,7 @@ use crate::context::{Context, Options};
 use crate::definitions::DefinitionMetrics;
 use crate::lead::Lead;
 use crate::metrics::{PackageFigures, ReadyTimes, RegistryMetrics, StoreFigures, WorkFigures};
-use crate::{rights, wiring};
+use crate::{preinstall, rights, wiring};
 
 /// Runs the operator with the flags of this process.
 pub fn main() -> ExitCode {
@@ -97,13 +98,25 @@ async fn run(args: Args) -> anyhow::Result<()> {
         reference_namespace,
         reference_service_account,
         strict_lint,
+        provider,
+        configuration,
+        function,
+        ask_ready,
         admin,
         telemetry,
     } = args;
+    if let Some(address) = ask_ready {
+        return kit::admin::ask::ready(&address).await.map_err(anyhow::Error::msg);
+    }
     let runtime = package_runtime.supported()?;
     solve::Version::parse(&crossplane_version)
         .with_context(|| format!("--crossplane-version {crossplane_version:?} is no version"))?;
     let timing = election.timing()?;
+    let packages = preinstall::all([
+        (PackageKind::Provider, provider),
+        (PackageKind::Configuration, configuration),
+        (PackageKind::Function, function),
+    ])?;
     let log = kit::telemetry::init(&telemetry)?;
     // Both TLS users of this process take the same provider; a second installation would be an error, not a danger.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -188,6 +201,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
             strict_lint,
             poll_interval: tag_poll_interval,
             sync_interval,
+            packages,
         },
     });
     PackageFigures::register(&metrics, cx.clone());

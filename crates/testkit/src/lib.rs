@@ -15,6 +15,7 @@ pub mod corpus;
 pub mod fault;
 pub mod fixture;
 pub mod health;
+pub mod helm;
 pub mod image;
 pub mod kill;
 pub mod malformed;
@@ -40,6 +41,7 @@ pub use control_plane::{AuditEvent, AuditMark, ControlPlane, ControlPlaneOptions
 pub use corpus::Corpus;
 pub use fault::{Fault, Faults, Match, Rule, Seen, Verdict};
 pub use fixture::PackageFixture;
+pub use helm::Helm;
 pub use image::{Blob, Image};
 pub use kill::KillSwitch;
 pub use node::{Node, NodeOptions};

@@ -93,6 +93,9 @@ pub struct WorldOptions {
     pub control_plane: ControlPlaneOptions,
     /// Whether the stand-ins for the kinds of the reference's core are installed. On by default.
     pub stand_ins: bool,
+    /// Whether there are the operator's namespace, service account and the rights of `deploy/rbac.yaml`. On by
+    /// default; without them something else makes them, and no operator is started.
+    pub rights: bool,
 }
 
 impl Default for WorldOptions {
@@ -102,6 +105,7 @@ impl Default for WorldOptions {
             operator_args: Vec::new(),
             control_plane: ControlPlaneOptions::default(),
             stand_ins: true,
+            rights: true,
         }
     }
 }
@@ -142,10 +146,17 @@ impl World {
             ControlPlane::start(options.control_plane.clone()),
             Registry::distribution()
         )?;
-        plane.namespace(NAMESPACE).await?;
-        let rbac = workspace().join("deploy/rbac.yaml");
-        let rbac = std::fs::read_to_string(&rbac)
-            .with_context(|| format!("cannot read {}: run `cargo xtask gen`", rbac.display()))?;
+        let rights = async {
+            if !options.rights {
+                return Ok(plane.kubeconfig());
+            }
+            plane.namespace(NAMESPACE).await?;
+            let rbac = workspace().join("deploy/rbac.yaml");
+            let rbac = std::fs::read_to_string(&rbac)
+                .with_context(|| format!("cannot read {}: run `cargo xtask gen`", rbac.display()))?;
+            plane.apply_yaml(&rbac).await?;
+            plane.service_account_kubeconfig(NAMESPACE, ACCOUNT).await
+        };
         let stand_ins = async {
             if options.stand_ins {
                 plane.install_stand_ins().await
@@ -153,8 +164,7 @@ impl World {
                 Ok(())
             }
         };
-        tokio::try_join!(plane.apply_yaml(&rbac), stand_ins)?;
-        let kubeconfig = plane.service_account_kubeconfig(NAMESPACE, ACCOUNT).await?;
+        let (kubeconfig, ()) = tokio::try_join!(rights, stand_ins)?;
         let mut world = Self {
             operator: None,
             kubeconfig,
@@ -162,7 +172,7 @@ impl World {
             plane,
             names: AtomicU64::default(),
         };
-        if let Some(program) = options.operator {
+        if let Some(program) = options.operator.filter(|_| options.rights) {
             let operator = OperatorOptions::new(program, &world.kubeconfig).args(options.operator_args);
             world.operator = Some(Operator::start(operator).await?);
         }
@@ -179,7 +189,8 @@ impl World {
         &self.registry
     }
 
-    /// The kubeconfig of the operator's service account.
+    /// The kubeconfig of the operator's service account; without [`WorldOptions::rights`] that of the
+    /// administrator.
     pub fn operator_kubeconfig(&self) -> &PathBuf {
         &self.kubeconfig
     }

@@ -18,7 +18,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Write everything that is generated: deploy/ and docs/limits.md.
+    /// Write everything that is generated: deploy/, docs/limits.md, and the chart's metadata, roles and README.
     Gen {
         /// Write nothing; fail when a file is missing, differs, or is not generated any more.
         #[arg(long)]

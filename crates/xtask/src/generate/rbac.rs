@@ -33,8 +33,14 @@ fn role(file: &mut String, kind: &str, namespace: Option<&str>, rules: &[Rule]) 
     push(file, API, &format!("{kind}Binding"), namespace, &binding);
 }
 
-fn rule(rule: &Rule) -> String {
-    let mut text = format!("# {}\n- apiGroups: {}\n", rule.why, list(rule.groups));
+/// A rule of a role, with its comment.
+pub(super) fn rule(rule: &Rule) -> String {
+    let mut text = format!(
+        "# {}; scenario {}\n- apiGroups: {}\n",
+        rule.why,
+        rule.scenario,
+        list(rule.groups)
+    );
     // writing to a String can't fail
     let _ = writeln!(text, "  resources: {}", list(rule.resources));
     if !rule.names.is_empty() {
