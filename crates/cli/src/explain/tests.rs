@@ -392,7 +392,7 @@ fn cases() -> Vec<Case> {
             [
                 "can't be had; nothing of it serves",
                 "says no",
-                "push the tag, or correct the reference",
+                "push the tag, correct spec.package",
             ],
         ),
         Case(
@@ -411,7 +411,7 @@ fn cases() -> Vec<Case> {
             "not in the store",
             unpack("NotInStore", true),
             State::NotReady,
-            ["can't be had", "no", "policy is Never"],
+            ["can't be had", "no", "put the package into the store"],
         ),
         Case(
             "bad certificate",
@@ -549,7 +549,7 @@ fn cases() -> Vec<Case> {
             [
                 "registry could not be asked",
                 "no such host",
-                "check the host's name",
+                "correct the host in spec.package",
             ],
         ),
         Case(
