@@ -21,6 +21,7 @@ mod docs;
 mod drift;
 mod explained;
 mod faults;
+mod ha;
 mod health;
 mod history;
 mod images;

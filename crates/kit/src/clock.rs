@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Debug,
-    sync::{Mutex, PoisonError},
+    sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -30,6 +30,19 @@ impl Clock for SystemClock {
     fn instant(&self) -> Instant {
         Instant::now()
     }
+}
+
+/// The time for deciding when something is due: the wall clock's when this process first asked, plus what went by since.
+///
+/// Whoever sets the machine's clock moves nothing that was planned. For what is shown or stored use the wall clock.
+pub fn steady() -> Timestamp {
+    static START: LazyLock<(Timestamp, std::time::Instant)> =
+        LazyLock::new(|| (Timestamp::now(), std::time::Instant::now()));
+    // Saturates at the end of time, which no process reaches.
+    START
+        .0
+        .saturating_add(START.1.elapsed())
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// A clock that stands still until it is moved; for tests.

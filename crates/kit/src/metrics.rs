@@ -254,6 +254,11 @@ impl Collector for Process {
             ),
             ("process_threads", "Threads", field(&status, "Threads:")),
             ("process_open_fds", "Open file descriptors", open_files()),
+            (
+                "process_tasks",
+                "Tasks of the async runtime that have not ended",
+                tasks(),
+            ),
         ];
         for (name, help, value) in gauges {
             let Some(value) = value else { continue };
@@ -273,6 +278,12 @@ impl Collector for Process {
         }
         Ok(())
     }
+}
+
+/// Tasks that are alive, when a runtime asks.
+fn tasks() -> Option<u64> {
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
+    u64::try_from(runtime.metrics().num_alive_tasks()).ok()
 }
 
 fn field(status: &str, name: &str) -> Option<u64> {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use api::condition::Reason;
 use api::pkg::PullPolicy;
-use jiff::Timestamp;
 use kit::work::CpuGate;
 use oci::{Digest, Reference};
 use package::{Fields, JsonLines, ObjectEntry, Options, Parsed};
@@ -126,6 +125,12 @@ impl Contents {
         content
     }
 
+    /// How many parsed packages are in memory.
+    pub(crate) fn in_memory(&self) -> usize {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.values().filter(|content| content.strong_count() > 0).count()
+    }
+
     /// The content that somebody holds turned out to be lost: the next one who wants it reads it anew.
     pub(crate) fn forget(&self, digest: &Digest) {
         self.held
@@ -153,11 +158,11 @@ impl Contents {
             PullPolicy::Never => registry
                 .fetch_stored(&reference, &digest)
                 .await
-                .map_err(|error| images::not_stored(&error, Timestamp::now()))?,
+                .map_err(|error| images::not_stored(&error, kit::clock::steady()))?,
             PullPolicy::Always | PullPolicy::IfNotPresent => registry
                 .fetch(&reference, &digest, &keychain, Deadline::after(FETCH_TIMEOUT))
                 .await
-                .map_err(|error| images::trouble(&error, Timestamp::now()))?,
+                .map_err(|error| images::trouble(&error, kit::clock::steady()))?,
         };
         let store = registry.store().clone();
         let shown = reference.to_string();

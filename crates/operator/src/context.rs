@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use api::image_config::ImageConfig;
 use api::pkg::{Package, PackageKind, Revision, RevisionKind};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kit::events::{Events, Regarding};
 use kit::live::Live;
@@ -216,7 +215,7 @@ impl Context {
         match next {
             plan::Next::Await => Next::After(longest),
             plan::Next::At(at) => {
-                let wait = at.duration_since(Timestamp::now());
+                let wait = at.duration_since(kit::clock::steady());
                 let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
                 Next::After(wait.min(longest).max(SHORTEST_WAIT))
             }

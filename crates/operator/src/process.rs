@@ -27,7 +27,7 @@ use crate::beside::{Judge, Neighbours};
 use crate::context::{Context, Options};
 use crate::definitions::DefinitionMetrics;
 use crate::lead::Lead;
-use crate::metrics::{PackageFigures, ReadyTimes, RegistryMetrics, StoreFigures, WorkFigures};
+use crate::metrics::{InMemory, PackageFigures, ReadyTimes, RegistryMetrics, StoreFigures, WorkFigures};
 use crate::{preinstall, rights, wiring};
 
 /// Runs the operator with the flags of this process.
@@ -206,6 +206,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
     });
     PackageFigures::register(&metrics, cx.clone());
 
+    metrics.register(|shown| shown.register_collector(Box::new(InMemory(cx.clone()))));
+
     let elected = CancellationToken::new();
     let mut election = elects.then(|| {
         let election = Election::new(client.clone(), &namespace, api::OPERATOR, identity, timing, fence);
@@ -288,6 +290,7 @@ fn registries(
         plain_http_hosts: plain_http.into_iter().collect(),
         proxies: Proxies::from_env(|name| std::env::var(name).ok())?,
         metrics: Arc::new(RegistryMetrics::register(metrics)),
+        clock: Arc::new(kit::clock::steady),
         ..ClientConfig::default()
     };
     Client::new(config).map_err(|error| match (&error, ca_bundle) {

@@ -1,7 +1,6 @@
 //! Writing status: by server-side apply, only when it differs (design §3, rule 6).
 
 use api::condition::{Condition, ConditionType};
-use jiff::Timestamp;
 use kit::resource::Target;
 use kit::write::WriteError;
 use serde::Serialize;
@@ -32,7 +31,7 @@ where
         .writer
         .apply_status(manager, target, body(target, uid, &status))
         .await?;
-    cx.freshness.wrote(&answer, Timestamp::now());
+    cx.freshness.wrote(&answer, kit::clock::steady());
     Ok(true)
 }
 

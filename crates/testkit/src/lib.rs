@@ -10,6 +10,7 @@
 //!   killed by the kernel, and its scratch folder is removed. `GANTRY_KEEP=1` keeps the folder to look at.
 //! - What is missing (a tool, a file) is an error with a sentence, never a skipped test.
 
+pub mod clock;
 pub mod control_plane;
 pub mod corpus;
 pub mod fault;
@@ -37,6 +38,7 @@ mod runtime;
 mod scratch;
 mod serve;
 
+pub use clock::WallClock;
 pub use control_plane::{AuditEvent, AuditMark, ControlPlane, ControlPlaneOptions, Output};
 pub use corpus::Corpus;
 pub use fault::{Fault, Faults, Match, Rule, Seen, Verdict};

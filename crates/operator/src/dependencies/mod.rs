@@ -7,7 +7,6 @@ pub mod plan;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use kit::queue::Next;
 
 use crate::context::{Context, by_source};
@@ -19,7 +18,7 @@ pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
     let Some(revision) = cx.caches.revision(&key) else {
         return Next::Await;
     };
-    if cx.freshness.is_stale(&revision.metadata, Timestamp::now()) {
+    if cx.freshness.is_stale(&revision.metadata, kit::clock::steady()) {
         return Next::After(freshness::RECHECK);
     }
     let declared = revision

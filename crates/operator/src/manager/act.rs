@@ -97,7 +97,7 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
         };
         let passing =
             before != wanted && shown_later == wanted && pace::passes(&before.conditions, &wanted.conditions);
-        if let Some(until) = cx.pace.hold(&uid, passing, now) {
+        if let Some(until) = cx.pace.hold(&uid, passing, kit::clock::steady()) {
             return match failed {
                 true => Next::Backoff,
                 false => cx.next(plan.next.or_at(until)),
@@ -185,7 +185,7 @@ async fn take(cx: &Context, key: &Key, seen: &Seen, step: &Step) -> Result<(), W
                 .writer
                 .merge_patch(manager, &target, patch(revision, spec, annotations, *unfinalize))
                 .await?;
-            cx.freshness.wrote(&answer, Timestamp::now());
+            cx.freshness.wrote(&answer, kit::clock::steady());
             if revision.spec.desired_state != spec.desired_state {
                 tracing::info!(revision = %name, state = %spec.desired_state, "revision changed state");
             }
@@ -314,7 +314,7 @@ fn ask(cx: &Arc<Context>, key: &Key, package: &Arc<Package>, question: Question)
             question,
             outcome,
             before.as_ref(),
-            Timestamp::now(),
+            kit::clock::steady(),
             interval,
             jitter(&uid),
         );
@@ -332,7 +332,7 @@ async fn answer(cx: &Context, package: &Package, question: &Question) -> Result<
             .registry
             .resolve_stored(&image.reference)
             .await
-            .map_err(|error| images::not_stored(&error, Timestamp::now()));
+            .map_err(|error| images::not_stored(&error, kit::clock::steady()));
     }
     let keychain = images::keychain(cx, &spec.package, spec.package_pull_secrets.as_deref()).await?;
     let resolved = cx
@@ -343,7 +343,7 @@ async fn answer(cx: &Context, package: &Package, question: &Question) -> Result<
             registry::Deadline::after(QUESTION_TIMEOUT),
         )
         .await;
-    resolved.map_err(|error| images::trouble(&error, Timestamp::now()))
+    resolved.map_err(|error| images::trouble(&error, kit::clock::steady()))
 }
 
 /// A steady number in 0..1 per package: polls of many packages are spread, and each keeps its rhythm.

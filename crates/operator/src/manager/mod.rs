@@ -11,7 +11,6 @@ mod status;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use kit::queue::Next;
 
 #[cfg(test)]
@@ -27,7 +26,7 @@ pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
     let Some(seen) = observe::observe(&cx, &key) else {
         return Next::Await;
     };
-    let now = Timestamp::now();
+    let now = kit::clock::steady();
     let stale = |meta| cx.freshness.is_stale(meta, now);
     if stale(&seen.package.metadata) || seen.revisions.iter().any(|r| stale(&r.metadata)) {
         return Next::After(freshness::RECHECK);

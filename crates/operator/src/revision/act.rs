@@ -53,7 +53,7 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
         };
         let passing =
             before != wanted && shown_later == wanted && pace::passes(&before.conditions, &wanted.conditions);
-        if let Some(until) = cx.pace.hold(&uid, passing, now) {
+        if let Some(until) = cx.pace.hold(&uid, passing, kit::clock::steady()) {
             return match failed {
                 true => Next::Backoff,
                 false => cx.next(plan.next.or_at(until)),
@@ -128,6 +128,6 @@ async fn metadata(
         .writer
         .apply(api::FIELD_MANAGER_REVISION, &target, body, true)
         .await?;
-    cx.freshness.wrote(&answer, Timestamp::now());
+    cx.freshness.wrote(&answer, kit::clock::steady());
     Ok(())
 }

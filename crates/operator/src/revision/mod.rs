@@ -18,7 +18,6 @@ pub mod work;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use kit::queue::Next;
 
 pub use work::{Carriers, Works};
@@ -34,7 +33,7 @@ pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
     let Some(seen) = observe::observe(&cx, &key) else {
         return Next::Await;
     };
-    let now = Timestamp::now();
+    let now = kit::clock::steady();
     if cx.freshness.is_stale(&seen.revision.metadata, now) {
         return Next::After(freshness::RECHECK);
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use api::condition::{ConditionType, Conditions as _, Reason};
 use api::pkg::{DeclaredDependency, Package, Revision};
 use base64::Engine;
-use jiff::Timestamp;
 use kit::read;
 use kit::resource::{Resource, Target};
 use oci::{Digest, Reference};
@@ -72,7 +71,10 @@ pub(crate) fn start(
                 .work_figures
                 .established(items, &finished.wrote, done, repairs);
         }
-        if context.works.end(&uid, ticket, aim, finished, Timestamp::now()) {
+        if context
+            .works
+            .end(&uid, ticket, aim, finished, kit::clock::steady())
+        {
             context.revisions.add(key);
         }
     };
