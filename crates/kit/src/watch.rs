@@ -199,6 +199,17 @@ pub(crate) fn by_owner() -> IndexBy<Meta> {
     })
 }
 
+/// Why following a stream has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// The resource is not served.
+    Absent,
+    /// It is not served any more.
+    AbsentAfterMore,
+    /// What is known may be wrong: everything is listed again.
+    Doubtful,
+}
+
 struct Supervisor<T> {
     resource: Resource,
     config: watcher::Config,
@@ -218,8 +229,11 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
             loop {
                 // Boxed because the state machine of the watcher is large.
                 let stream = Box::pin(watcher::watcher(api.clone(), self.config.clone()));
-                let progressed = self.follow(stream).await;
-                if self.inner.len() > 0 && (progressed || !asked_again) {
+                let ended = self.follow(stream).await;
+                if ended == Ended::Doubtful {
+                    continue;
+                }
+                if self.inner.len() > 0 && (ended == Ended::AbsentAfterMore || !asked_again) {
                     asked_again = true;
                     tokio::time::sleep(ABSENT_CONFIRM).await;
                     continue;
@@ -235,12 +249,12 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
         self.inner.close();
     }
 
-    /// Follows one stream until the resource turns out not to be served. Says whether anything came before.
+    /// Follows one stream until the resource turns out not to be served, or what is known is in doubt.
     async fn follow<W: Into<Seen<T>>>(
         &self,
         mut stream: impl Stream<Item = Result<Event<W>, watcher::Error>> + Unpin,
-    ) -> bool {
-        let mut progressed = false;
+    ) -> Ended {
+        let mut ended = Ended::Absent;
         let mut failing = false;
         let mut backoff = Backoff::new(WATCH_FIRST_DELAY, WATCH_LONGEST_DELAY);
         let mut listing = Vec::new();
@@ -260,14 +274,17 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                 stream.next().await
             };
             match event {
-                None => return progressed,
-                Some(Err(error)) if self.optional && is_not_served(&error) => return progressed,
+                None => return ended,
+                Some(Err(error)) if self.optional && is_not_served(&error) => return ended,
                 // Servers forget old versions as a matter of course: the watcher lists again by itself.
                 Some(Err(error)) if is_expired(&error) => continue,
                 Some(Err(error)) => {
                     failing = true;
                     self.failed(&error);
                     self.pause(backoff.next_delay()).await;
+                    if was_away(&error) {
+                        return Ended::Doubtful;
+                    }
                     continue;
                 }
                 Some(Ok(Event::Init)) => {
@@ -282,7 +299,7 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                 Some(Ok(Event::Apply(object))) => self.inner.apply(object.into()),
                 Some(Ok(Event::Delete(object))) => self.inner.delete(&object.into().name),
             }
-            progressed = true;
+            ended = Ended::AbsentAfterMore;
             failing = false;
             backoff.reset();
             self.inner.set_phase(Phase::Synced);
@@ -320,6 +337,16 @@ fn status(error: &watcher::Error) -> Option<&Status> {
 
 fn is_not_served(error: &watcher::Error) -> bool {
     status(error).is_some_and(|status| status.code == 404)
+}
+
+/// Whether there was no API server to start a watch at. It may come back with an older state, in which resource versions
+/// start again: a watch from the version that is known would then be silent until that is reached, so it lists again.
+fn was_away(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => matches!(status.code, 502..=504),
+        watcher::Error::WatchStartFailed(_) => true,
+        _ => false,
+    }
 }
 
 fn is_expired(error: &watcher::Error) -> bool {
