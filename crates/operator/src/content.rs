@@ -169,17 +169,17 @@ impl Contents {
         self.gate
             .run(move || {
                 guarded(&shown, || {
-                    let layers = layers(&fetched);
-                    let filled = store.put_derived(&format(), &digest, |folder| -> Result<(), Unusable> {
+                    let fill = |folder: &std::path::Path| -> Result<(), Unusable> {
                         let objects = File::create(folder.join(OBJECTS))?;
                         let mut sink = JsonLines::new(BufWriter::with_capacity(1 << 16, objects));
-                        let parsed = package::read(layers, &mut sink, &Options::default())?;
+                        let parsed = package::read(layers(&fetched), &mut sink, &Options::default())?;
                         sink.finish()?;
                         let mut index = BufWriter::new(File::create(folder.join(INDEX))?);
                         serde_json::to_writer(&mut index, &parsed).map_err(std::io::Error::from)?;
                         index.flush()?;
                         Ok(())
-                    });
+                    };
+                    let filled = store.put_derived(&format(), &digest, fill, Unusable::by_disk);
                     let files = filled.map_err(|unusable| unusable.trouble(&shown))?;
                     read(files).ok_or_else(|| Trouble {
                         reason: Reason::FetchFailed,
@@ -241,12 +241,19 @@ enum Unusable {
 }
 
 impl Unusable {
+    /// Whether the disk is at fault, not the package.
+    fn by_disk(&self) -> bool {
+        match self {
+            Self::Package(package::Error::Sink(_)) | Self::Disk(_) | Self::Store(_) => true,
+            Self::Package(_) => false,
+        }
+    }
+
     fn trouble(self, reference: &str) -> Trouble {
-        let (terminal, reason) = match &self {
-            Self::Package(package::Error::Sink(_)) | Self::Disk(_) | Self::Store(_) => {
-                (false, Reason::FetchFailed)
-            }
-            Self::Package(_) => (true, Reason::InvalidPackage),
+        let (terminal, reason) = if self.by_disk() {
+            (false, Reason::FetchFailed)
+        } else {
+            (true, Reason::InvalidPackage)
         };
         let mut message = format!("cannot parse package {reference}");
         let mut cause: Option<&dyn std::error::Error> = Some(&self);

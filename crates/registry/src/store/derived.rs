@@ -64,7 +64,8 @@ impl Store {
     }
 
     /// Keeps what `fill` writes into an empty folder as derived from `digest` in `format`. Only plain files
-    /// count. In a store that keeps nothing, the folder lives as long as the answer.
+    /// count. In a store that keeps nothing, the folder lives as long as the answer; so it does when `fill` fails and
+    /// `by_disk` says that the disk did it: a full one must not stop anybody.
     ///
     /// # Errors
     /// Whatever `fill` returns, or that the disk failed.
@@ -72,7 +73,8 @@ impl Store {
         &self,
         format: &str,
         digest: &Digest,
-        fill: impl FnOnce(&Path) -> Result<(), E>,
+        mut fill: impl FnMut(&Path) -> Result<(), E>,
+        by_disk: impl Fn(&E) -> bool,
     ) -> Result<Derived, E> {
         if !valid_name(format) {
             return Err(StoreError::Name(format.to_owned()).into());
@@ -87,19 +89,16 @@ impl Store {
             None
         };
         let Some(folder) = kept else {
-            let path = self.shared.scratch.clone();
-            let folder = tempfile::tempdir_in(&path).map_err(|source| StoreError::Io {
-                action: "make a folder in",
-                path,
-                source,
-            })?;
-            fill(folder.path())?;
-            return Ok(Derived {
-                path: folder.path().to_owned(),
-                _scratch: Some(Arc::new(folder)),
-            });
+            return self.put_aside(fill);
         };
-        fill(folder.path())?;
+        match fill(folder.path()) {
+            Err(error) if by_disk(&error) => {
+                tracing::warn!(%digest, "the store's disk has no room for derived content, or fails: it is not kept");
+                drop(folder);
+                return self.put_aside(fill);
+            }
+            filled => filled?,
+        }
         let target = self.derived_path(format, digest);
         match self.keep(&folder, &target) {
             Ok(bytes) => {
@@ -120,6 +119,24 @@ impl Store {
                 })
             }
         }
+    }
+
+    /// Fills a folder outside the store, which lives as long as the answer.
+    fn put_aside<E: From<StoreError>>(
+        &self,
+        mut fill: impl FnMut(&Path) -> Result<(), E>,
+    ) -> Result<Derived, E> {
+        let path = self.shared.scratch.clone();
+        let folder = tempfile::tempdir_in(&path).map_err(|source| StoreError::Io {
+            action: "make a folder in",
+            path,
+            source,
+        })?;
+        fill(folder.path())?;
+        Ok(Derived {
+            path: folder.path().to_owned(),
+            _scratch: Some(Arc::new(folder)),
+        })
     }
 
     /// Seals the folder with checksums and moves it to its place.

@@ -120,7 +120,9 @@ fn an_unwritable_root_keeps_nothing_and_still_works() {
         store.set_tag(&reference, blob.digest());
         assert_eq!(store.tag(&reference), None);
         let fill = |folder: &Path| fs::write(folder.join("a"), "x").map_err(io_error);
-        let derived = store.put_derived("objects.v1", blob.digest(), fill).unwrap();
+        let derived = store
+            .put_derived("objects.v1", blob.digest(), fill, |_| false)
+            .unwrap();
         assert_eq!(io::read_to_string(derived.open("a").unwrap()).unwrap(), "x");
         let path = derived.path().to_owned();
         drop(derived);
@@ -265,7 +267,9 @@ fn eviction_takes_the_oldest_and_honours_pins() {
     );
     let manifest = put(&store, manifest.as_bytes());
     let fill = |folder: &Path| fs::write(folder.join("a"), [0; 10]).map_err(io_error);
-    store.put_derived("objects.v1", &manifest, fill).unwrap();
+    store
+        .put_derived("objects.v1", &manifest, fill, |_| false)
+        .unwrap();
     store.pin([manifest.clone()].into());
     let old = put(&store, &[2; 40]);
     for (hours, digest) in [(9, &layer), (8, &manifest), (7, &old)] {
@@ -322,7 +326,7 @@ fn derived_content_is_checked() {
     assert!(store.derived("objects.v1", &digest).is_none());
     for harm in ["changed", "added", "removed"] {
         let path = store
-            .put_derived("objects.v1", &digest, fill("one"))
+            .put_derived("objects.v1", &digest, fill("one"), |_| false)
             .unwrap()
             .path()
             .to_owned();
@@ -336,13 +340,32 @@ fn derived_content_is_checked() {
         assert!(!path.exists());
     }
     // a second writer replaces the first; a failing one leaves nothing
-    store.put_derived("objects.v1", &digest, fill("one")).unwrap();
-    let second = store.put_derived("objects.v1", &digest, fill("two")).unwrap();
+    store
+        .put_derived("objects.v1", &digest, fill("one"), |_| false)
+        .unwrap();
+    let second = store
+        .put_derived("objects.v1", &digest, fill("two"), |_| false)
+        .unwrap();
     assert_eq!(io::read_to_string(second.open("a").unwrap()).unwrap(), "two");
     let fail = |_: &Path| Err(io_error(io::ErrorKind::Other.into()));
-    assert!(store.put_derived("objects.v1", &digest, fail).is_err());
+    assert!(store.put_derived("objects.v1", &digest, fail, |_| false).is_err());
+    // a disk that fails is no reason to fail: it is made outside the store
+    let mut tried = vec![];
+    let full = |folder: &Path| {
+        tried.push(folder.to_owned());
+        if tried.len() == 1 {
+            return Err(io_error(io::ErrorKind::StorageFull.into()));
+        }
+        fill("three")(folder)
+    };
+    let third = store.put_derived("objects.v1", &digest, full, |_| true).unwrap();
+    assert_eq!(io::read_to_string(third.open("a").unwrap()).unwrap(), "three");
+    assert!(
+        tried[0].starts_with(root.path()) && !tried[1].starts_with(root.path()),
+        "{tried:?}"
+    );
     assert!(matches!(
-        store.put_derived("../x", &digest, fill("one")),
+        store.put_derived("../x", &digest, fill("one"), |_| false),
         Err(StoreError::Name(_))
     ));
     assert!(store.derived("../derived/objects.v1", &digest).is_none());
