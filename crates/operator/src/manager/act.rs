@@ -176,15 +176,17 @@ async fn take(cx: &Context, key: &Key, seen: &Seen, step: &Step) -> Result<(), W
             spec,
             annotations,
             unfinalize,
+            adopt,
         } => {
             let Some(revision) = seen.revision(name) else {
                 return Ok(());
             };
             let target = revision_target(&Key::new(key.kind, name.clone()));
-            let answer = cx
-                .writer
-                .merge_patch(manager, &target, patch(revision, spec, annotations, *unfinalize))
-                .await?;
+            let mut body = patch(revision, spec, annotations, *unfinalize);
+            if *adopt {
+                body["metadata"]["ownerReferences"] = owned_by(key, &seen.package);
+            }
+            let answer = cx.writer.merge_patch(manager, &target, body).await?;
             cx.freshness.wrote(&answer, kit::clock::steady());
             if revision.spec.desired_state != spec.desired_state {
                 tracing::info!(revision = %name, state = %spec.desired_state, "revision changed state");
@@ -208,6 +210,18 @@ async fn take(cx: &Context, key: &Key, seen: &Seen, step: &Step) -> Result<(), W
     Ok(())
 }
 
+/// The owner references of the package's revisions.
+fn owned_by(key: &Key, package: &Package) -> Value {
+    json!([{
+        "apiVersion": api::API_VERSION,
+        "kind": key.kind.kind(),
+        "name": key.name,
+        "uid": package.metadata.uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    }])
+}
+
 fn new_revision(key: &Key, package: &Package, name: &str, digest: &Digest, spec: &RevisionSpec) -> Value {
     let mut annotations = json!({api::annotation::DIGEST: digest.to_string()});
     if let Some(runtime) = &spec.runtime_config_ref {
@@ -221,14 +235,7 @@ fn new_revision(key: &Key, package: &Package, name: &str, digest: &Digest, spec:
             "name": name,
             "labels": {api::label::PACKAGE: key.name},
             "annotations": annotations,
-            "ownerReferences": [{
-                "apiVersion": api::API_VERSION,
-                "kind": key.kind.kind(),
-                "name": key.name,
-                "uid": package.metadata.uid,
-                "controller": true,
-                "blockOwnerDeletion": true,
-            }],
+            "ownerReferences": owned_by(key, package),
         },
         "spec": spec,
     })

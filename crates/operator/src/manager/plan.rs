@@ -77,6 +77,8 @@ pub enum Step {
         annotations: BTreeMap<&'static str, String>,
         /// Take the reference's finalizer off.
         unfinalize: bool,
+        /// Make the package its owner: it has none, since a package of this name was deleted and left it behind.
+        adopt: bool,
     },
     /// Delete a revision.
     Delete {
@@ -322,7 +324,13 @@ fn act_on(seen: &Seen, digest: Option<Digest>, trouble: Option<Trouble>) -> Plan
         }
         let finalizers = revision.0.metadata.finalizers.as_deref().unwrap_or_default();
         let unfinalize = finalizers.iter().any(|f| f == api::REFERENCE_REVISION_FINALIZER);
-        if spec != revision.0.spec || !annotations.is_empty() || unfinalize {
+        let adopt = revision
+            .0
+            .metadata
+            .owner_references
+            .as_ref()
+            .is_none_or(Vec::is_empty);
+        if spec != revision.0.spec || !annotations.is_empty() || unfinalize || adopt {
             let rank = match (activate, desired_state == "Inactive" && revision.is_active()) {
                 (true, _) => 0,
                 (_, true) => 1,
@@ -336,6 +344,7 @@ fn act_on(seen: &Seen, digest: Option<Digest>, trouble: Option<Trouble>) -> Plan
                     spec: Box::new(spec),
                     annotations,
                     unfinalize,
+                    adopt,
                 },
             ));
         }
@@ -402,6 +411,7 @@ fn unfinalize_deleting(seen: &Seen) -> Vec<Step> {
             spec: Box::new(r.0.spec.clone()),
             annotations: BTreeMap::new(),
             unfinalize: true,
+            adopt: false,
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use api::condition::{Condition, ConditionType as Type, Conditions, Reason, Status};
 use api::pkg::{Package, PackageKind, PackageSpec, PackageStatus, Revision, RevisionStatus};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use oci::{Digest, Reference};
 use proptest::prelude::*;
 
@@ -18,6 +18,16 @@ const KIND: PackageKind = PackageKind::Provider;
 
 fn digest(n: u8) -> Digest {
     Digest::sha256(&[n])
+}
+
+/// Owners of a revision that its package owns.
+fn owned() -> Vec<OwnerReference> {
+    vec![OwnerReference {
+        name: "p".to_owned(),
+        uid: "package".to_owned(),
+        controller: Some(true),
+        ..OwnerReference::default()
+    }]
 }
 
 fn trouble() -> Trouble {
@@ -168,6 +178,7 @@ impl Model {
                 revision.metadata.generation = Some(1);
                 revision.metadata.annotations =
                     Some([(api::annotation::DIGEST.to_owned(), digest.to_string())].into());
+                revision.metadata.owner_references = Some(owned());
                 self.revisions.insert(name, revision);
             }
             Step::Update {
@@ -175,6 +186,7 @@ impl Model {
                 spec,
                 annotations,
                 unfinalize,
+                adopt,
             } => {
                 let revision = self.revisions.get_mut(&name).unwrap();
                 if revision.spec != *spec {
@@ -189,6 +201,10 @@ impl Model {
                 );
                 if unfinalize {
                     revision.metadata.finalizers = None;
+                }
+                if adopt {
+                    assert!(revision.metadata.owner_references.is_none(), "{name} is owned");
+                    revision.metadata.owner_references = Some(owned());
                 }
             }
             Step::Delete { name } => {
@@ -736,6 +752,22 @@ fn a_deleted_revision_is_made_again_without_asking() {
 }
 
 /// A cluster that the reference ran: its revision is taken over under its own name.
+#[test]
+fn revisions_that_an_earlier_package_left_behind_get_an_owner() {
+    let mut m = Model::tagged();
+    m.settle();
+    for revision in m.revisions.values_mut() {
+        revision.metadata.owner_references = None;
+    }
+    m.settle();
+    let owners: Vec<_> = m
+        .revisions
+        .values()
+        .map(|r| r.metadata.owner_references.clone())
+        .collect();
+    assert_eq!(owners, [Some(owned())]);
+}
+
 #[test]
 fn a_revision_of_the_reference_is_reused() {
     let mut m = Model::tagged();
