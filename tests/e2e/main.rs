@@ -19,6 +19,7 @@ mod deleted_again;
 mod dependencies;
 mod docs;
 mod drift;
+mod every_fault;
 mod explained;
 mod faults;
 mod ha;
@@ -48,12 +49,12 @@ mod rights;
 mod rights_each;
 mod scenarios;
 mod scene;
-mod state;
 mod upgrade;
 mod webhooks;
 mod world;
 
 use anyhow::Result;
+use gantry_tests::state;
 use testkit::{ControlPlane, ControlPlaneOptions, World, WorldOptions};
 use tokio::sync::OnceCell;
 

@@ -1,7 +1,11 @@
-//! End-to-end tests, and the demonstration. What they start are the operator and the CLI: the tests as
+//! End-to-end tests, the demonstration, the benchmark, the table of faults and the soak. What they start are the operator and the CLI: the tests as
 //! binaries of this crate, so that `cargo test` builds them. The tests are in `tests/e2e`, the tools that they
 //! run in `tests/tools`.
 
 pub mod bench;
 pub mod demo;
+pub mod faults;
 pub mod pod;
+pub mod policy;
+pub mod soak;
+pub mod state;

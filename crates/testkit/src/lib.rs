@@ -39,7 +39,7 @@ mod scratch;
 mod serve;
 
 pub use clock::WallClock;
-pub use control_plane::{AuditEvent, AuditMark, ControlPlane, ControlPlaneOptions, Output};
+pub use control_plane::{AuditEvent, AuditMark, ControlPlane, ControlPlaneOptions, Output, Snapshot};
 pub use corpus::Corpus;
 pub use fault::{Fault, Faults, Match, Rule, Seen, Verdict};
 pub use fixture::PackageFixture;

@@ -40,6 +40,8 @@ pub struct OperatorOptions {
     pub args: Vec<String>,
     /// Environment variables.
     pub env: Vec<(String, String)>,
+    /// A program that is started in its place, with the operator and its flags as arguments, and becomes it.
+    pub within: Option<PathBuf>,
     /// How long it may take until `/readyz` is true; `None`: don't wait.
     pub ready: Option<Duration>,
 }
@@ -54,6 +56,7 @@ impl OperatorOptions {
             store: None,
             args: Vec::new(),
             env: Vec::new(),
+            within: None,
             ready: Some(Duration::from_secs(30)),
         }
     }
@@ -73,6 +76,12 @@ impl OperatorOptions {
     /// Names the folder of the content store.
     pub fn store(mut self, folder: impl Into<PathBuf>) -> Self {
         self.store = Some(folder.into());
+        self
+    }
+
+    /// Has it started by another program.
+    pub fn within(mut self, program: impl Into<PathBuf>) -> Self {
+        self.within = Some(program.into());
         self
     }
 
@@ -108,7 +117,12 @@ impl Operator {
             .store
             .clone()
             .unwrap_or_else(|| folder.path().join("store"));
-        let mut spec = Spec::new("gantry-operator", program, folder.path().join("operator.log"))
+        let log = folder.path().join("operator.log");
+        let spec = match &options.within {
+            None => Spec::new("gantry-operator", program, log),
+            Some(wrapper) => Spec::new("gantry-operator", wrapper, log).arg(program),
+        };
+        let mut spec = spec
             .arg("--kubeconfig")
             .arg(&options.kubeconfig)
             .args(["--namespace", &options.namespace])

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use testkit::Tools;
 
 /// The machine and the programs.
-pub(super) struct Machine {
+pub(crate) struct Machine {
     cores: usize,
     cpu: String,
     memory_gib: f64,
@@ -19,7 +19,7 @@ pub(super) struct Machine {
 }
 
 /// Looks at the machine.
-pub(super) fn describe(operator: &Path) -> Result<Machine> {
+pub(crate) fn describe(operator: &Path) -> Result<Machine> {
     let tools = Tools::find()?;
     let read = |path: &str| std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
     let field = |text: &str, name: &str| {
@@ -57,7 +57,7 @@ fn version(program: &Path) -> Result<String> {
 
 impl Machine {
     /// All in one line.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let Self {
             cores,
             cpu,
@@ -75,12 +75,12 @@ impl Machine {
     }
 
     /// Whether it is like the machine of the reference figures: only then they can be compared.
-    pub(super) fn is_like_reference(&self) -> bool {
+    pub(crate) fn is_like_reference(&self) -> bool {
         self.cores == 2
     }
 
     /// Whether others were at work when the run began.
-    pub(super) fn was_busy(&self) -> bool {
+    pub(crate) fn was_busy(&self) -> bool {
         self.load.parse::<f64>().is_ok_and(|load| load > 0.5)
     }
 }

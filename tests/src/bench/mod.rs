@@ -8,7 +8,7 @@ mod floor;
 mod gantry;
 mod image;
 mod inputs;
-mod machine;
+pub(crate) mod machine;
 mod many;
 mod observer;
 mod report;

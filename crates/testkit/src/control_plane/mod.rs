@@ -20,10 +20,12 @@ use crate::tools::Tools;
 mod access;
 mod audit;
 mod kubectl;
+mod snapshot;
 
 pub(crate) use access::kubeconfig;
 pub use audit::{AuditEvent, AuditMark};
 pub use kubectl::Output;
+pub use snapshot::Snapshot;
 
 /// How long etcd and the API server may take to be ready: 3 s on an idle machine, ten times that on a busy
 /// one.
@@ -63,9 +65,9 @@ impl Default for ControlPlaneOptions {
 /// A running control plane. Everything ends when it is dropped.
 pub struct ControlPlane {
     // Declared in the order in which they are to end: clients before servers.
-    controller_manager: Option<Process>,
+    controller_manager: Option<Mutex<Process>>,
     api_server: Mutex<Process>,
-    etcd: Process,
+    etcd: Mutex<Process>,
     client: kube::Client,
     authority: Authority,
     admin: Identity,
@@ -140,7 +142,7 @@ impl ControlPlane {
         let client = access::client(&kubeconfig).await?;
         await_ready(&site, addr, &[&etcd, &api_server]).await?;
         let controller_manager = if options.controller_manager {
-            Some(start_controller_manager(&site)?)
+            Some(Mutex::new(start_controller_manager(&site)?))
         } else {
             None
         };
@@ -152,7 +154,7 @@ impl ControlPlane {
             namespace,
             addr,
         } = site;
-        let api_server = Mutex::new(api_server);
+        let (api_server, etcd) = (Mutex::new(api_server), Mutex::new(etcd));
         Ok(Self {
             controller_manager,
             api_server,
@@ -197,16 +199,6 @@ impl ControlPlane {
         self.folder.path()
     }
 
-    /// The process etcd.
-    pub fn etcd(&self) -> &Process {
-        &self.etcd
-    }
-
-    /// The process kube-controller-manager, if it was asked for.
-    pub fn controller_manager(&self) -> Option<&Process> {
-        self.controller_manager.as_ref()
-    }
-
     /// CPU time used by kube-apiserver since its last start, in seconds.
     pub fn api_cpu_seconds(&self) -> Result<f64> {
         self.api_server().cpu_seconds()
@@ -219,12 +211,12 @@ impl ControlPlane {
 
     /// Freezes etcd: writes hang, and after a while reads too.
     pub fn stop_etcd(&self) -> Result<()> {
-        self.etcd.freeze()
+        self.etcd().freeze()
     }
 
     /// Lets etcd go on.
     pub fn cont_etcd(&self) -> Result<()> {
-        self.etcd.thaw()
+        self.etcd().thaw()
     }
 
     /// Freezes kube-apiserver: connections stay open, nothing is answered.
@@ -263,6 +255,10 @@ impl ControlPlane {
 
     fn api_server(&self) -> MutexGuard<'_, Process> {
         self.api_server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn etcd(&self) -> MutexGuard<'_, Process> {
+        self.etcd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,18 +13,18 @@ const CARRIED: [&str; 2] = ["CustomResourceDefinition", "Composition"];
 
 /// One package of a test: what its name, its group and its images are called.
 #[derive(Clone, Debug)]
-pub(crate) struct Subject {
+pub struct Subject {
     /// Name of the Provider.
-    pub(crate) name: String,
+    pub name: String,
     /// API group of everything in it; occurs in the name of every object it carries.
-    pub(crate) group: String,
+    pub group: String,
     /// Digests of its versions, in order.
-    pub(crate) digests: Vec<String>,
+    pub digests: Vec<String>,
 }
 
 impl Subject {
     /// `name` must be unique in the world and no part of another one.
-    pub(crate) fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             group: format!("{name}.example.org"),
@@ -33,7 +33,7 @@ impl Subject {
     }
 
     /// All that there is of it, by kind and name, in comparable form.
-    pub(crate) async fn state(&self, world: &World) -> Result<BTreeMap<String, Value>> {
+    pub async fn state(&self, world: &World) -> Result<BTreeMap<String, Value>> {
         let mut revisions = world.revisions("Provider", &self.name).await?;
         revisions.reverse();
         let mut found: Vec<(String, Value)> = vec![];
@@ -75,7 +75,7 @@ impl Subject {
 }
 
 /// Name of an object.
-pub(crate) fn name(object: &Value) -> String {
+pub fn name(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -141,7 +141,7 @@ fn object_refs(refs: &Value) -> Value {
 }
 
 /// Where two states differ, for messages.
-pub(crate) fn difference(found: &BTreeMap<String, Value>, expected: &BTreeMap<String, Value>) -> String {
+pub fn difference(found: &BTreeMap<String, Value>, expected: &BTreeMap<String, Value>) -> String {
     let mut lines = vec![];
     for key in expected
         .keys()
@@ -175,24 +175,19 @@ fn differing(path: &str, is: &Value, should: &Value, lines: &mut Vec<String>) {
 }
 
 /// UID of a custom resource `kind` in lower case plus `s` of `group`, which must exist and stay.
-pub(crate) async fn custom_resource(world: &World, group: &str, kind: &str, name: &str) -> Result<String> {
+pub async fn custom_resource(world: &World, group: &str, kind: &str, name: &str) -> Result<String> {
     let resource = format!("{}s.{group}", kind.to_lowercase());
     let path = "jsonpath={.metadata.uid}{.metadata.deletionTimestamp}";
     let uid = world
         .plane()
         .kubectl(&["get", &resource, name, "-o", path])
         .await?;
-    assert_eq!(uid.len(), 36, "{resource} {name} is being deleted: {uid}");
+    ensure!(uid.len() == 36, "{resource} {name} is being deleted: {uid}");
     Ok(uid)
 }
 
 /// Makes a custom resource of a synthetic kind; answers its UID.
-pub(crate) async fn make_custom_resource(
-    world: &World,
-    group: &str,
-    kind: &str,
-    name: &str,
-) -> Result<String> {
+pub async fn make_custom_resource(world: &World, group: &str, kind: &str, name: &str) -> Result<String> {
     let object = json!({
         "apiVersion": format!("{group}/v1beta1"), "kind": kind,
         "metadata": { "name": name }, "spec": {},
@@ -206,7 +201,7 @@ pub(crate) async fn make_custom_resource(
 }
 
 /// That the operator was never told that it may not: `deploy/rbac.yaml` is enough for all it did here.
-pub(crate) fn nothing_was_forbidden(world: &World) -> Result<()> {
+pub fn nothing_was_forbidden(world: &World) -> Result<()> {
     let events = world.plane().audit()?.into_iter();
     let forbidden = events.filter(|e| e.user == USER && e.code == 403);
     let forbidden: Vec<_> = forbidden.map(|e| format!("{} {}", e.verb, e.uri)).collect();
