@@ -46,6 +46,11 @@ pub const LIMITS: &[Limit] = &[
         "a registry that comes back is noticed within it",
     ),
     Limit::fixed(
+        "checks of one object that somebody changes meanwhile",
+        "5",
+        "with each change to one of a thousand objects the check of all would begin anew",
+    ),
+    Limit::fixed(
         "one check of a tag",
         "45 s",
         "a HEAD, perhaps a token before it, with retries",
@@ -227,7 +232,7 @@ pub const LIMITS: &[Limit] = &[
 mod tests {
     use super::*;
     use crate::manager::check;
-    use crate::revision::{establish, job, plan, served, work};
+    use crate::revision::{establish, job, plan, preflight, served, work};
     use crate::{beside, conditions, content, crds, definitions, images, metrics, preinstall};
 
     #[test]
@@ -244,6 +249,10 @@ mod tests {
             ("tag poll interval", signed(check::POLL_INTERVAL)),
             ("first retry of a check", signed(check::RETRY_FIRST)),
             ("longest pause between checks", signed(check::RETRY_MAX)),
+            (
+                "checks of one object that somebody changes meanwhile",
+                preflight::CHECK_TRIES.to_string(),
+            ),
             ("one check of a tag", seconds(crate::manager::QUESTION_TIMEOUT)),
             ("reading pull secrets", seconds(images::SECRETS_TIMEOUT)),
             (

@@ -242,7 +242,7 @@ pub const FAULTS: &[Row] = &[
         F::RegistrySlow,
         Install,
         "the registry sends one byte a second",
-        Says::Parts(&["fetched"]),
+        Says::Parts(&["fetching"]),
     )
     .with_content(),
     row(

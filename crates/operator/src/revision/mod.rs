@@ -9,7 +9,7 @@ pub(crate) mod job;
 mod observe;
 pub mod ownership;
 pub mod plan;
-mod preflight;
+pub(crate) mod preflight;
 pub(crate) mod served;
 mod status;
 pub mod survey;

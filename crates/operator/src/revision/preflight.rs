@@ -7,12 +7,17 @@ use kit::read;
 use kit::resource::{Resource, Target};
 
 use super::body;
+use super::establish::ROUND_PAUSE;
 use super::job::{Failure, Job, malformed};
 use super::ownership::Claim;
 use super::plan::Ending;
 use super::survey::named;
 use crate::kinds;
 use crate::runtime_mode::RuntimeMode;
+
+/// How often one object is checked that somebody else changes meanwhile: with each change that hits one of a thousand
+/// objects the check of all would begin anew.
+pub(crate) const CHECK_TRIES: usize = 5;
 
 /// Checks everything and reports all problems together; also answers whether the store lost the content meanwhile.
 pub(crate) async fn preflight(job: &Job) -> (Ending, bool) {
@@ -160,30 +165,40 @@ async fn dry_run(job: &Job, survey: &super::survey::Survey) -> Vec<Failure> {
                 return Ok(());
             };
             let content = job.body(item)?;
-            let live = job.live(item);
-            let payload = match &live {
-                Some(live) => body::replace(&content, item, &owners, live),
-                None => body::create(content, item, &owners),
-            };
-            let payload = payload.map_err(|error| malformed(item, &error))?;
-            let checked = job
-                .send(&writer, item, |writer| {
-                    let (target, payload, exists) = (target.clone(), payload.clone(), live.is_some());
-                    async move {
-                        let manager = api::FIELD_MANAGER_REVISION;
-                        let answer = match exists {
-                            true => writer.json_patch(manager, &target, payload).await,
-                            false => writer.create(manager, &target, payload).await,
-                        };
-                        match answer {
-                            // A webhook that can't take part in a dry run says nothing about the object.
-                            Err(error) if error.is_dry_run_unsupported() => Ok(kit::meta::Meta::default()),
-                            other => other,
+            let mut tries = 1;
+            loop {
+                let live = job.live(item);
+                let payload = match &live {
+                    Some(live) => body::replace(&content, item, &owners, live),
+                    None => body::create(content.clone(), item, &owners),
+                };
+                let payload = payload.map_err(|error| malformed(item, &error))?;
+                let checked = job
+                    .send(&writer, item, |writer| {
+                        let (target, payload, exists) = (target.clone(), payload.clone(), live.is_some());
+                        async move {
+                            let manager = api::FIELD_MANAGER_REVISION;
+                            let answer = match exists {
+                                true => writer.json_patch(manager, &target, payload).await,
+                                false => writer.create(manager, &target, payload).await,
+                            };
+                            match answer {
+                                // A webhook that can't take part in a dry run says nothing about the object.
+                                Err(error) if error.is_dry_run_unsupported() => {
+                                    Ok(kit::meta::Meta::default())
+                                }
+                                other => other,
+                            }
                         }
-                    }
-                })
-                .await;
-            checked.map(drop)
+                    })
+                    .await;
+                match checked {
+                    // Somebody writes it too: the cache has their version soon.
+                    Err(Failure::Redo) if tries < CHECK_TRIES => tries += 1,
+                    checked => return checked.map(drop),
+                }
+                tokio::time::sleep(ROUND_PAUSE).await;
+            }
         }
     })
     .await
