@@ -52,7 +52,7 @@ fn markdown(operator: &Path, ended: &[(Cell, Result<Done>)], pace: Pace, took: D
          their owners, labels and conditions must be the same, CRDs and custom resources that were there must still be the\n\
          same objects (by UID), and where there is something to wait for, the package must have said so.\n\n\
          `make faults` writes this page. Each row once, on a small package in the phase that it hurts most, is part of\n\
-         `.ci/run`. Replicas that lose their leader are tested there too (`tests/e2e/ha.rs`).\n\n\
+         `.ci/run`, but for the two whose end depends on when the API server gets to something. Replicas that lose their leader are tested there too (`tests/e2e/ha.rs`).\n\n\
          - Commit: {}\n- Date: {}\n- Machine: {}\n- Packages of {} CRDs; what lasts lasted {lasts}\n\
          - {} runs in {:.0} minutes, {} ended as they should\n\n",
         commit(),
