@@ -1,12 +1,79 @@
 //! Writing status: by server-side apply, only when it differs (design §3, rule 6).
 
 use api::condition::{Condition, ConditionType};
+use api::pkg::{PackageStatus, RevisionStatus};
+use jiff::Timestamp;
 use kit::resource::Target;
 use kit::write::WriteError;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::context::Context;
+use crate::pace;
+
+/// A status in which work in progress is told apart from what was found out.
+pub(crate) trait Progressing: Clone + PartialEq {
+    /// Its conditions.
+    fn conditions(&self) -> &[Condition];
+
+    /// This status with what `other` tells of work in progress: conditions, their generation, how far it is.
+    fn progressed_to(&self, other: &Self) -> Self;
+}
+
+impl Progressing for PackageStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn progressed_to(&self, other: &Self) -> Self {
+        Self {
+            observed_generation: other.observed_generation,
+            conditions: other.conditions.clone(),
+            ..self.clone()
+        }
+    }
+}
+
+impl Progressing for RevisionStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn progressed_to(&self, other: &Self) -> Self {
+        Self {
+            observed_generation: other.observed_generation,
+            conditions: other.conditions.clone(),
+            progress: other.progress,
+            ..self.clone()
+        }
+    }
+}
+
+/// Applies the status as [`apply`] does, unless it only tells of work in progress and that is not to be shown yet: then it
+/// answers until when, and nothing is written.
+///
+/// # Errors
+/// If it could not be written.
+pub(crate) async fn show<S>(
+    cx: &Context,
+    manager: &str,
+    target: &Target,
+    uid: &str,
+    before: &S,
+    wanted: &S,
+) -> Result<Option<Timestamp>, WriteError>
+where
+    S: Progressing + Serialize,
+{
+    let passing = before != wanted
+        && before.progressed_to(wanted) == *wanted
+        && pace::passes(before.conditions(), wanted.conditions());
+    let held = cx.pace.hold(uid, passing, kit::clock::steady());
+    if held.is_none() {
+        apply(cx, manager, target, uid, before, wanted).await?;
+    }
+    Ok(held)
+}
 
 /// Applies the status if the object's present one differs from it.
 ///

@@ -1,15 +1,13 @@
 //! Helm against a control plane.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::control_plane::Output;
+use crate::program::{Output, run, succeeded};
 use crate::tools::{Tools, workspace};
 
 /// The versions of Helm that the chart is for, as programs of the tools.
@@ -60,32 +58,10 @@ impl Helm {
         } else {
             command.env("KUBECONFIG", "/dev/null");
         }
-        let mut child = command
-            .args(args)
-            .stdin(if input.is_some() {
-                Stdio::piped()
-            } else {
-                Stdio::null()
-            })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.program.display()))?;
-        let pipe = child.stdin.take();
-        let feed = async {
-            if let (Some(mut pipe), Some(values)) = (pipe, input) {
-                // JSON is YAML. An early end shows in the exit status.
-                pipe.write_all(values.to_string().as_bytes()).await.ok();
-            }
-        };
-        let ((), output) = tokio::join!(feed, child.wait_with_output());
-        let output = output.with_context(|| format!("cannot run {}", self.program.display()))?;
-        Ok(Output {
-            success: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        command.args(args);
+        // JSON is YAML.
+        let input = input.map(Value::to_string);
+        run(command, &self.program.display().to_string(), input.as_deref()).await
     }
 
     /// Runs it, answers its standard output.
@@ -93,15 +69,6 @@ impl Helm {
     /// # Errors
     /// When its exit status is not 0; the message has its standard error.
     pub async fn run(&self, args: &[&str], input: Option<&Value>) -> Result<String> {
-        let output = self.try_run(args, input).await?;
-        if !output.success {
-            bail!(
-                "helm {}: {}{}",
-                args.join(" "),
-                output.stderr.trim(),
-                output.stdout.trim()
-            );
-        }
-        Ok(output.stdout)
+        succeeded("helm", args, self.try_run(args, input).await?)
     }
 }

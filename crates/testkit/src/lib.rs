@@ -34,6 +34,7 @@ pub mod world;
 
 mod http_client;
 mod port;
+mod program;
 mod runtime;
 mod scratch;
 mod serve;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
+use testkit::helm::{Helm, VERSIONS};
 use testkit::wait::eventually;
 use testkit::{Node, NodeOptions, run};
 
@@ -21,7 +22,8 @@ fn a_node_is_ready_in_seconds() -> Result<()> {
         println!("node: ready after {:.1} s", start.elapsed().as_secs_f64());
         let shown = node.kubectl(&["get", "nodes"]).await?;
         assert!(shown.contains(" Ready "), "{shown}");
-        let releases = node.helm(&["list", "--all-namespaces"]).await?;
+        let helm = Helm::new(VERSIONS[0], Some(&node.plane().kubeconfig()))?;
+        let releases = helm.run(&["list", "--all-namespaces"], None).await?;
         assert!(releases.starts_with("NAME"), "{releases}");
         // Also without the kubelet for a while.
         node.kubelet().kill()?;

@@ -20,7 +20,7 @@ use crate::context::{Context, package_target, revision_target};
 use crate::images;
 use crate::key::Key;
 use crate::note::{Note, Told};
-use crate::{pace, status};
+use crate::status;
 
 /// One question may take this long, retries included: a check is a HEAD, perhaps a token before it.
 pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(45);
@@ -90,23 +90,15 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
         };
         let (before, wanted) = statuses(&seen.package, outcome, now);
         let target = package_target(key);
-        let shown_later = PackageStatus {
-            observed_generation: wanted.observed_generation,
-            conditions: wanted.conditions.clone(),
-            ..before.clone()
-        };
-        let passing =
-            before != wanted && shown_later == wanted && pace::passes(&before.conditions, &wanted.conditions);
-        if let Some(until) = cx.pace.hold(&uid, passing, kit::clock::steady()) {
-            return match failed {
-                true => Next::Backoff,
-                false => cx.next(plan.next.or_at(until)),
-            };
-        }
         let manager = api::FIELD_MANAGER_MANAGER;
-        if let Err(error) = status::apply(cx, manager, &target, &uid, &before, &wanted).await {
-            tracing::warn!(%error, "status was not written");
-            return Next::Backoff;
+        match status::show(cx, manager, &target, &uid, &before, &wanted).await {
+            Ok(None) => {}
+            Ok(Some(_)) if failed => return Next::Backoff,
+            Ok(Some(until)) => return cx.next(plan.next.or_at(until)),
+            Err(error) => {
+                tracing::warn!(%error, "status was not written");
+                return Next::Backoff;
+            }
         }
     }
     for note in &plan.notes {

@@ -14,7 +14,7 @@ use crate::conditions::{observed, timed};
 use crate::context::{Context, revision_target};
 use crate::key::Key;
 use crate::note::{Note, Told};
-use crate::{pace, status};
+use crate::status;
 
 pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -> Next {
     let uid = seen.revision.metadata.uid.clone().unwrap_or_default();
@@ -45,24 +45,15 @@ pub(crate) async fn act(cx: &Arc<Context>, key: &Key, seen: &Seen, plan: Plan) -
         let now = Timestamp::now();
         let target = revision_target(key);
         let (before, wanted) = statuses(&seen.revision, outcome, now);
-        let shown_later = RevisionStatus {
-            observed_generation: wanted.observed_generation,
-            conditions: wanted.conditions.clone(),
-            progress: wanted.progress,
-            ..before.clone()
-        };
-        let passing =
-            before != wanted && shown_later == wanted && pace::passes(&before.conditions, &wanted.conditions);
-        if let Some(until) = cx.pace.hold(&uid, passing, kit::clock::steady()) {
-            return match failed {
-                true => Next::Backoff,
-                false => cx.next(plan.next.or_at(until)),
-            };
-        }
         let manager = api::FIELD_MANAGER_REVISION;
-        if let Err(error) = status::apply(cx, manager, &target, &uid, &before, &wanted).await {
-            tracing::warn!(%error, "status was not written");
-            return Next::Backoff;
+        match status::show(cx, manager, &target, &uid, &before, &wanted).await {
+            Ok(None) => {}
+            Ok(Some(_)) if failed => return Next::Backoff,
+            Ok(Some(until)) => return cx.next(plan.next.or_at(until)),
+            Err(error) => {
+                tracing::warn!(%error, "status was not written");
+                return Next::Backoff;
+            }
         }
     }
     for note in &plan.notes {

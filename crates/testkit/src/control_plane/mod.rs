@@ -22,9 +22,9 @@ mod audit;
 mod kubectl;
 mod snapshot;
 
+pub use crate::program::Output;
 pub(crate) use access::kubeconfig;
 pub use audit::{AuditEvent, AuditMark};
-pub use kubectl::Output;
 pub use snapshot::Snapshot;
 
 /// How long etcd and the API server may take to be ready: 3 s on an idle machine, ten times that on a busy

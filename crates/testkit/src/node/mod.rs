@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::{Node as NodeObject, ServiceAccount};
 use kube::api::Api;
 use tempfile::TempDir;
 
-use crate::control_plane::{ControlPlane, ControlPlaneOptions, Output};
+use crate::control_plane::{ControlPlane, ControlPlaneOptions};
 use crate::http_client::Target;
 use crate::process::Process;
 use crate::registry::{Registry, RegistryOptions};
@@ -239,16 +239,6 @@ impl Node {
     /// Runs kubectl with all rights, answers its standard output.
     pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
         self.plane.kubectl(args).await
-    }
-
-    /// Runs helm with all rights, whatever its exit status.
-    pub async fn try_helm(&self, args: &[&str]) -> Result<Output> {
-        self.plane.try_helm(args).await
-    }
-
-    /// Runs helm with all rights, answers its standard output.
-    pub async fn helm(&self, args: &[&str]) -> Result<String> {
-        self.plane.helm(args).await
     }
 
     /// The process of a running container, to look at and to signal.
