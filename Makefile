@@ -92,14 +92,15 @@ deny: $(DENY) ## Check licences, sources and duplicates of dependencies
 	$(DENY) --config .cargo/deny.toml check bans licenses sources
 
 # Outside the target folder of this workspace, whose dependencies they do not share. Fast enough without optimisation.
+# Their folder is on the PATH, so that cargo does not advise to put it there.
 $(DENY):
-	cargo install --locked --debug --root $(CACHE)/cargo-deny/$(DENY_VERSION) cargo-deny@$(DENY_VERSION)
+	PATH="$(@D):$$PATH" cargo install --locked --debug --root $(CACHE)/cargo-deny/$(DENY_VERSION) cargo-deny@$(DENY_VERSION)
 
 # Only to build pages: neither watching files nor serving them.
 $(MDBOOK):
-	cargo install --locked --debug --no-default-features --features search \
+	PATH="$(@D):$$PATH" cargo install --locked --debug --no-default-features --features search \
 	  --root $(CACHE)/mdbook/$(MDBOOK_VERSION) mdbook@$(MDBOOK_VERSION)
 $(SBOM):
-	cargo install --locked --debug --root $(CACHE)/cargo-sbom/$(SBOM_VERSION) cargo-sbom@$(SBOM_VERSION)
+	PATH="$(@D):$$PATH" cargo install --locked --debug --root $(CACHE)/cargo-sbom/$(SBOM_VERSION) cargo-sbom@$(SBOM_VERSION)
 $(AUDITABLE):
-	cargo install --locked --debug --root $(CACHE)/cargo-auditable/$(AUDITABLE_VERSION) cargo-auditable@$(AUDITABLE_VERSION)
+	PATH="$(@D):$$PATH" cargo install --locked --debug --root $(CACHE)/cargo-auditable/$(AUDITABLE_VERSION) cargo-auditable@$(AUDITABLE_VERSION)

@@ -99,7 +99,12 @@ fn a_package_of_another_kind_is_refused() -> Result<()> {
         let reference = scene.push("v1", &fixture).await?;
         scene.create(&reference, json!({})).await?;
         let why = scene.refused().await?;
-        assert!(why.contains("package meta type is not Configuration"), "{why}");
+        assert!(
+            why.contains(
+                "package meta type is not Configuration: it is a Provider; create a Provider instead"
+            ),
+            "{why}"
+        );
         scene.delete().await
     })
 }

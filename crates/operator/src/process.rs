@@ -159,9 +159,6 @@ async fn run(args: Args) -> anyhow::Result<()> {
             },
         ),
     );
-    if let Some(problem) = registry.store().problem() {
-        tracing::warn!(store = %xpkg_cache_dir.display(), problem, "nothing is kept in the store");
-    }
     StoreFigures::register(&metrics, registry.store().clone());
 
     let fence = if elects { Fence::closed() } else { Fence::open() };

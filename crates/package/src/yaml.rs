@@ -65,10 +65,15 @@ pub fn to_yaml(value: &Value) -> Result<String, YamlError> {
 }
 
 fn describe(error: &serde_saphyr::Error) -> YamlError {
-    let line = error.location().map_or(1, |location| location.line().max(1));
+    let location = error.location();
+    let line = location.map_or(1, |location| location.line().max(1));
+    let text = error.without_snippet().to_string();
+    // The position is told once, by us: the library counts lines within this document only.
+    let place = location.map(|l| format!(" at line {}, column {}", l.line(), l.column()));
+    let message = place.as_deref().and_then(|place| text.strip_suffix(place));
     YamlError {
         line,
-        message: shorten(&error.without_snippet().to_string()),
+        message: shorten(message.unwrap_or(&text)),
     }
 }
 

@@ -77,6 +77,7 @@ fn refusals_name_the_line() {
         let error = from_yaml(text).unwrap_err();
         assert_eq!(error.line, line, "{text:?}: {error}");
         assert!(error.message.contains(part), "{text:?}: {error}");
+        assert!(!error.message.contains(" at line "), "{text:?}: {error}");
         assert!(error.message.chars().count() <= crate::limits::MAX_QUOTED_CHARS + 1);
     }
 }

@@ -75,9 +75,10 @@ impl Reason {
                 &[Type::Installed, Type::Ready],
                 "The package's image can't be had; nothing of this version is installed.",
                 "The registry, a pull secret, an ImageConfig or the image itself is at fault. The message says which; \
-                 `UpToDate` has the exact reason.",
-                "see the reason of condition UpToDate and what is written here about it; after a mistake in \
-                 spec.package correct it",
+                 `UpToDate` has the exact reason or, where the registry answered for the tag and the content is at fault, \
+                 `Preflighted` of the revision.",
+                "see the reason of condition UpToDate, or of the revision's Preflighted where UpToDate is True, and what \
+                 is written here about it",
             ),
             Self::ActivePackageRevision => help(
                 &[Type::Installed],
@@ -183,8 +184,8 @@ impl Reason {
                 "An object belongs to another package or tool, the API server or an admission policy refuses one, a kind \
                  is not served, the package demands another Crossplane version or a runtime, or lint is strict. The \
                  message lists the first ten, then counts.",
-                "remove what the message names from the cluster or from the package, or set spec.package back; it is \
-                 tried again when such an object changes, and every five minutes",
+                "put right what the message names, in the cluster or in the package, or choose a version that fits, or set \
+                 spec.package back; it is tried again when such an object changes, and every five minutes",
             ),
             Self::FetchFailed => help(
                 &[

@@ -21,6 +21,9 @@ pub(super) fn by_reason(reason: &str) -> Option<&'static str> {
             | Reason::LimitExceeded
             | Reason::NotInStore
             | Reason::InvalidImageConfig
+            | Reason::InvalidPackage
+            | Reason::FetchFailed
+            | Reason::FetchRefused
     )
     .then(|| reason.help().remedy)
 }
@@ -34,6 +37,10 @@ const REFUSALS: &[(&str, &str)] = &[
     (
         "incompatible Crossplane version",
         "install a version that fits, or set spec.ignoreCrossplaneConstraints to true",
+    ),
+    (
+        "package meta type is not",
+        "delete this object and create one of the kind that the package is",
     ),
     (
         "while the package runtime is None",

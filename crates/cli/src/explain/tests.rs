@@ -126,6 +126,21 @@ fn cases() -> Vec<Case> {
         facts(object(&conditions, none), vec![])
     };
     let refused = |message: &str| newer(fails("Refused", message), "Stalled");
+    // The registry answered for the tag; what is in the image is at fault.
+    let unfit = {
+        let message = "documents 2 and 3 both are CustomResourceDefinition x";
+        let package = object(
+            &[
+                fails("UnpackingPackage", &format!("cannot unpack package: {message}")),
+                condition("Stalled", "True", "Refused", message),
+                condition("UpToDate", "True", "Checked", ""),
+            ],
+            json!({ "status": { "servingRevision": null } }),
+        );
+        let checked = condition("Preflighted", "False", "FetchRefused", message);
+        let revision = revision(2, "Inactive", json!({ "status": { "conditions": [checked] } }));
+        facts(package, vec![revision])
+    };
     let manual = json!({ "spec": { "revisionActivationPolicy": "Manual" } });
     let offered = {
         let [installed, healthy, _] = good();
@@ -560,6 +575,16 @@ fn cases() -> Vec<Case> {
                 "needs packages that are not there",
                 "missing dependencies: x",
                 "gantry install function r.example.org/acme/f",
+            ],
+        ),
+        Case(
+            "unfit content",
+            unfit,
+            State::NotReady,
+            [
+                "can't be had",
+                "both are CustomResourceDefinition",
+                "push a package that `gantry lint` accepts",
             ],
         ),
         Case(

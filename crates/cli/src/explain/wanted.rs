@@ -37,9 +37,19 @@ pub(super) fn wanted(facts: &Facts, ready: bool) -> Vec<Finding> {
     };
     let found = match reason {
         Some(Reason::UnpackingPackage) => {
-            let why = facts
-                .condition(ConditionType::UpToDate)
-                .filter(|c| c.status() == Status::Unknown);
+            let asked_for = facts.condition(ConditionType::UpToDate);
+            // The registry answered for the tag: then the content is at fault, and the revision knows why.
+            let content = || {
+                let revision = facts.wanted()?;
+                let checks = [ConditionType::Established, ConditionType::Preflighted];
+                let conditions = checks.into_iter().filter_map(|type_| revision.condition(type_));
+                conditions
+                    .into_iter()
+                    .find(|c| c.has_reason(Reason::FetchFailed) || c.has_reason(Reason::FetchRefused))
+            };
+            let why = asked_for
+                .filter(|c| c.status() == Status::Unknown)
+                .or_else(content);
             let advice = why
                 .and_then(|c| advice::by_reason(&c.reason))
                 .or_else(|| advice::by_words(message))

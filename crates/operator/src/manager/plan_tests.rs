@@ -431,6 +431,13 @@ fn a_first_revision_is_refused() {
             m.shown()
         );
         assert!(m.active().is_empty());
+        // The registry answered for the tag, so that UpToDate has no reason to point to.
+        let wanted = match content {
+            Content::NotFetched => Reason::FetchFailed,
+            _ => Reason::Refused,
+        };
+        let told: Vec<_> = m.notes.iter().filter_map(|note| note.remedy).collect();
+        assert_eq!(told, [wanted.help().remedy], "{content:?}");
     }
 }
 

@@ -422,14 +422,21 @@ pub(crate) fn notes(seen: &Seen, outcome: &Outcome) -> Vec<Note> {
         is(ConditionType::Ready).filter(|c| c.status == Status::False && changed(ConditionType::Ready))
     {
         let told = match ready.reason {
-            Reason::Refused => Some(Told::NotInstalled),
-            // Trouble with the registry was told just above.
+            Reason::Refused => Some((Told::NotInstalled, Reason::Refused)),
+            // Trouble with the registry was told just above; what is left is the revision's content.
+            Reason::UnpackingPackage if notes.iter().any(|n| n.told == Told::NotUnpacked) => None,
             Reason::UnpackingPackage => {
-                Some(Told::NotUnpacked).filter(|told| !notes.iter().any(|n| n.told == *told))
+                let terminal = is(ConditionType::Stalled).is_some();
+                let reason = if terminal {
+                    Reason::FetchRefused
+                } else {
+                    Reason::FetchFailed
+                };
+                Some((Told::NotUnpacked, reason))
             }
             _ => None,
         };
-        notes.extend(told.map(|told| Note::new(told, &ready.message).next(ready.reason.help().remedy)));
+        notes.extend(told.map(|(told, why)| Note::new(told, &ready.message).next(why.help().remedy)));
     }
     notes
 }

@@ -243,8 +243,9 @@ impl Run {
     fn unfit(&self, parsed: &Parsed) -> Option<String> {
         if parsed.meta.kind != self.key.kind {
             return Some(format!(
-                "validating package contents failed: package meta type is not {}",
-                self.key.kind
+                "validating package contents failed: package meta type is not {}: it is a {found}; create a {found} instead",
+                self.key.kind,
+                found = parsed.meta.kind
             ));
         }
         if self.cx.options.strict_lint && !parsed.warnings.is_empty() {

@@ -62,7 +62,7 @@ pub enum LayerError {
     #[error("path {0} in the layer is absolute or leaves its root")]
     Path(String),
     /// The package file is there more than once.
-    #[error("package.yaml is there twice in the layer: {first} and {second}")]
+    #[error("package.yaml is there twice in the layer{}", two_names(.first, .second))]
     Duplicate {
         /// Path of the first.
         first: String,
@@ -132,6 +132,14 @@ pub fn find<R: Read, T>(
     match content {
         Content::Annotated { layer, diff_id } => entries::annotated(BufReader::new(layer), diff_id, use_file),
         Content::Flattened(layers) => flatten::flattened(layers, use_file),
+    }
+}
+
+/// Where the two are, where they have different names.
+fn two_names(first: &str, second: &str) -> String {
+    match first == second {
+        true => String::new(),
+        false => format!(": {first} and {second}"),
     }
 }
 
