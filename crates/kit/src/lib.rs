@@ -4,7 +4,7 @@
 //! |---|---|
 //! | connect | [`client`], and see by [`rights`] what this process may do |
 //! | write | [`mod@write`], which asks the [`fence`] |
-//! | read | [`read`] for one object, [`watch`] and [`live`] for what changes |
+//! | read | [`read`] for one object, [`definition`] for many CRDs, [`watch`] and [`live`] for what changes |
 //! | decide what to do next | [`queue`], [`backoff`], [`clock`] |
 //! | do what keeps a core busy | [`work`] |
 //! | lead | [`lease`] among replicas, [`claim`] among installations |
@@ -20,6 +20,7 @@ pub mod changes;
 pub mod claim;
 pub mod client;
 pub mod clock;
+pub mod definition;
 pub mod events;
 pub mod fence;
 pub mod lease;

@@ -316,7 +316,7 @@ async fn object(
     get(client, &target.to_string(), &target.resource, path, accept, limit).await
 }
 
-async fn get(
+pub(crate) async fn get(
     client: &Client,
     what: &str,
     resource: &Resource,
@@ -376,7 +376,7 @@ fn decode<'a, T: Deserialize<'a>>(what: &str, body: &'a [u8]) -> Result<T, ReadE
     })
 }
 
-fn decode_conditions(what: &str, body: &[u8]) -> Result<Conditions, ReadError> {
+pub(crate) fn decode_conditions(what: &str, body: &[u8]) -> Result<Conditions, ReadError> {
     // Serde skips what is not named here without building it, which for a definition is nearly everything.
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -401,7 +401,7 @@ fn decode_conditions(what: &str, body: &[u8]) -> Result<Conditions, ReadError> {
 }
 
 /// Percent-encodes a query value.
-fn escape(value: &str) -> String {
+pub(crate) fn escape(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

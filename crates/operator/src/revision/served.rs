@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kit::read;
+use kit::{definition, read};
 use tokio::time::Instant;
 
 use super::diff::Item;
@@ -232,11 +232,11 @@ async fn look(
     places: impl Iterator<Item = &usize>,
 ) -> Vec<(usize, Option<Option<read::Conditions>>)> {
     let reads = places.map(|place| {
-        let (place, target) = (*place, awaited.get(*place).and_then(|crd| job.target(crd.item)));
+        let (place, crd) = (*place, awaited.get(*place));
         async move {
             let _permit = job.cx.requests.acquire().await;
-            let conditions = match target {
-                Some(target) => read::conditions(&job.cx.client, &target).await.ok(),
+            let conditions = match crd {
+                Some(crd) => conditions(job, crd).await,
                 None => None,
             };
             (place, conditions)
@@ -245,6 +245,24 @@ async fn look(
     let reads: Vec<_> = reads.collect();
     let looks = futures::StreamExt::buffer_unordered(futures::stream::iter(reads), REQUESTS_PER_PACKAGE);
     futures::StreamExt::collect(looks).await
+}
+
+/// Reads one; `None` where no answer came, `Some(None)` where there is no such CRD.
+async fn conditions(job: &Job, crd: &Awaited<'_>) -> Option<Option<read::Conditions>> {
+    let (client, target) = (&job.cx.client, job.target(crd.item)?);
+    let live = match crd.sign.absent {
+        // The API server's cache may show what is gone, as ours would.
+        true => return read::conditions(client, &target).await.ok(),
+        false => job.live(crd.item)?,
+    };
+    let found = definition::conditions(client, &target, &live.resource_version)
+        .await
+        .ok()?;
+    // Another one of that name is news that our caches will bring.
+    match found.as_ref().is_none_or(|found| found.meta.uid == live.uid) {
+        true => Some(found),
+        false => None,
+    }
 }
 
 /// Why waiting longer doesn't help.
