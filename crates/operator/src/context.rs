@@ -81,7 +81,7 @@ impl<T> PerKind<T> {
 pub(crate) struct Caches {
     /// Packages by name.
     pub packages: PerKind<Live<Package>>,
-    /// Revisions by name; indexed by package name, own UID (`uid:…`) and owners' UIDs.
+    /// Revisions by name; indexed by package name, own UID (`uid:…`), owners' UIDs and what they need.
     pub revisions: PerKind<Live<Revision>>,
     /// Image configs.
     pub image_configs: Live<ImageConfig>,
@@ -138,6 +138,11 @@ pub(crate) fn uid_key(uid: &str) -> String {
 /// Index key of packages by their source: the reference as written, without tag and digest.
 pub(crate) fn by_source(source: &str) -> String {
     format!("source:{source}")
+}
+
+/// Index key of revisions by the source of what they declare to need, as they write it.
+pub(crate) fn by_need(source: &str) -> String {
+    format!("needs:{source}")
 }
 
 /// Everything.

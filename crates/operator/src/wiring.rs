@@ -16,7 +16,7 @@ use kit::watch::{Watch, Watches};
 use oci::Digest;
 use tokio::sync::Notify;
 
-use crate::context::{Caches, Context, PerKind, by_package, by_source, uid_key};
+use crate::context::{Caches, Context, PerKind, by_need, by_package, by_source, uid_key};
 use crate::key::Key;
 use crate::{dependencies, images, kinds, manager, revision};
 
@@ -42,7 +42,9 @@ pub(crate) fn caches(watches: &Watches, namespace: &str) -> Caches {
                     .map(|o| o.uid.clone());
                 let package = revision.package_name().map(by_package);
                 let own = revision.metadata.uid.as_deref().map(uid_key);
-                owners.chain(package).chain(own).collect()
+                let declared = revision.status.iter().flat_map(|s| &s.declared_dependencies);
+                let needs = declared.map(|dependency| by_need(&dependency.package));
+                owners.chain(package).chain(own).chain(needs).collect()
             })
         }),
         image_configs: watches.objects::<ImageConfig>((), Watch::optional(), |_: &ImageConfig| vec![]),
@@ -218,7 +220,9 @@ fn package_changed(cx: &Context, kind: PackageKind, change: &Change<Package>) {
     }
     let source = |package: &Arc<Package>| package.spec.package.clone();
     if change.before.as_ref().map(source) != change.after.as_ref().map(source) {
-        dependents(cx);
+        for package in change.states() {
+            dependents(cx, &package.spec.package);
+        }
     }
 }
 
@@ -226,18 +230,14 @@ fn wanted(package: &Package) -> Option<String> {
     package.status.as_ref()?.current_revision.clone()
 }
 
-/// Revisions that declare dependencies.
-fn dependents(cx: &Context) {
+/// Revisions that declare to need what is at this reference.
+fn dependents(cx: &Context, reference: &str) {
+    let Some(source) = dependencies::plan::source(reference) else {
+        return;
+    };
     for (kind, live) in cx.caches.revisions.iter() {
-        for revision in live.all() {
-            if revision
-                .status
-                .as_ref()
-                .is_some_and(|s| !s.declared_dependencies.is_empty())
-            {
-                cx.dependencies
-                    .add(Key::new(kind, revision.metadata.name.clone().unwrap_or_default()));
-            }
+        for name in live.lookup(&by_need(&source)) {
+            cx.dependencies.add(Key::new(kind, name));
         }
     }
 }
