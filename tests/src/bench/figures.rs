@@ -5,11 +5,33 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-/// One size: the floor and Gantry.
+/// One size.
 pub(super) struct Run {
     pub(super) size: usize,
-    pub(super) floor: Option<Floor>,
-    pub(super) gantry: Gantry,
+    /// The floor and Gantry, in turns.
+    pub(super) rounds: Vec<(Option<Floor>, Gantry)>,
+    /// What comes after the last round, for one size.
+    pub(super) later: Option<Later>,
+    /// First to last of as many bare metadata patches, seconds, for each round of them.
+    pub(super) patched: Vec<f64>,
+}
+
+impl Run {
+    /// The median of what Gantry took, of all rounds.
+    pub(super) fn ours(&self, figure: impl Fn(&Gantry) -> f64) -> Option<f64> {
+        median(self.rounds.iter().map(|(_, gantry)| figure(gantry)))
+    }
+
+    /// The median in multiples of that of the bare client, of the rounds that have both.
+    pub(super) fn times(&self, ours: impl Fn(&Gantry) -> f64, theirs: impl Fn(&Floor) -> f64) -> Option<f64> {
+        let both = self
+            .rounds
+            .iter()
+            .filter_map(|(floor, gantry)| Some((floor.as_ref()?, gantry)));
+        let all: Vec<_> = both.collect();
+        let ours = median(all.iter().map(|(_, gantry)| ours(gantry)))?;
+        Some(ours / median(all.iter().map(|(floor, _)| theirs(floor)))?)
+    }
 }
 
 /// What the bare client took.
@@ -22,8 +44,6 @@ pub(super) struct Floor {
     pub(super) api_cpu: f64,
     /// Its resident memory then, bytes.
     pub(super) api_rss: u64,
-    /// First to last of as many bare metadata patches, seconds, for each round.
-    pub(super) patched: Vec<f64>,
 }
 
 /// What Gantry took.
@@ -46,8 +66,6 @@ pub(super) struct Gantry {
     pub(super) api_rss: u64,
     /// Requests of the operator from the creation of the Provider until it is healthy, Leases aside.
     pub(super) requests: Requests,
-    /// The rest, for one size.
-    pub(super) later: Option<Later>,
 }
 
 /// What comes after the installation.
@@ -86,17 +104,51 @@ pub(super) struct Restart {
     pub(super) cpu: f64,
     /// The most memory it had until then, bytes.
     pub(super) hwm: u64,
+    /// What is resident then, bytes.
+    pub(super) rss: u64,
 }
 
 /// Nothing happens.
 pub(super) struct Idle {
     pub(super) seconds: f64,
-    /// Requests, Leases aside.
+    /// Requests of both replicas, Leases aside.
     pub(super) requests: Requests,
     /// Writes of the Lease.
     pub(super) lease_writes: usize,
-    /// CPU of the operator, seconds.
-    pub(super) cpu: f64,
+    /// What the replicas take meanwhile; the leader did all the work before.
+    pub(super) pair: Pair,
+}
+
+/// A leader and a standby that have nothing to do.
+pub(super) struct Pair {
+    pub(super) leader: Rest,
+    pub(super) standby: Rest,
+}
+
+/// A process that has nothing to do.
+pub(super) struct Rest {
+    /// CPU, percent of a core.
+    pub(super) percent: f64,
+    /// Resident memory, bytes.
+    pub(super) rss: u64,
+}
+
+/// Two replicas.
+pub(super) struct Replicas {
+    /// Idle, by number of packages.
+    pub(super) rest: Vec<(usize, Pair)>,
+    /// Leaders that were killed.
+    pub(super) killed: Vec<HandOver>,
+    /// Leaders that were asked to stop.
+    pub(super) stopped: Vec<HandOver>,
+}
+
+/// From the end of a leader, seconds.
+pub(super) struct HandOver {
+    /// Until another replica holds the Lease.
+    pub(super) lease: f64,
+    /// Until a package that was applied at that moment is ready.
+    pub(super) ready: f64,
 }
 
 /// Many small packages at once.
@@ -159,11 +211,7 @@ impl fmt::Display for Floor {
             self.established,
             self.api_cpu,
             mebibytes(self.api_rss)
-        )?;
-        for patched in &self.patched {
-            write!(f, ", patched {patched:.1} s")?;
-        }
-        Ok(())
+        )
     }
 }
 
@@ -178,6 +226,35 @@ impl fmt::Display for Many {
             mebibytes(self.hwm),
             self.writes
         )
+    }
+}
+
+impl fmt::Display for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} % and {:.0} MiB", self.percent, mebibytes(self.rss))
+    }
+}
+
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "leader {}, standby {}", self.leader, self.standby)
+    }
+}
+
+impl fmt::Display for Replicas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (packages, pair) in &self.rest {
+            write!(f, "\n  {packages} packages: {pair}")?;
+        }
+        for (what, all) in [("killed", &self.killed), ("stopped", &self.stopped)] {
+            for HandOver { lease, ready } in all {
+                write!(
+                    f,
+                    "\n  {what}: another leads after {lease:.2} s, ready after {ready:.2} s"
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -196,15 +273,17 @@ impl fmt::Display for Gantry {
             self.api_cpu,
             mebibytes(self.api_rss),
             self.requests
-        )?;
-        let Some(Later {
+        )
+    }
+}
+
+impl fmt::Display for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
             upgrades,
             restart,
             idle,
-        }) = &self.later
-        else {
-            return Ok(());
-        };
+        } = self;
         for upgrade in upgrades {
             write!(
                 f,
@@ -219,17 +298,18 @@ impl fmt::Display for Gantry {
         }
         write!(
             f,
-            "\n  restart: ready {:.1} s, settled {:.1} s, {:.2} CPU s, {:.0} MiB, {}",
+            "\n  restart: ready {:.1} s, settled {:.1} s, {:.2} CPU s, {:.0} MiB, then {:.0} MiB, {}",
             restart.ready,
             restart.settled,
             restart.cpu,
             mebibytes(restart.hwm),
+            mebibytes(restart.rss),
             restart.requests
         )?;
         write!(
             f,
-            "\n  idle {:.0} s: {:.2} CPU s, {}, {} of the Lease",
-            idle.seconds, idle.cpu, idle.requests, idle.lease_writes
+            "\n  idle {:.0} s: {}, {}, {} of the Lease",
+            idle.seconds, idle.pair, idle.requests, idle.lease_writes
         )
     }
 }

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use testkit::control_plane::AuditEvent;
 use testkit::world::{USER, condition_of};
-use testkit::{OperatorOptions, World, WorldOptions};
+use testkit::{Operator, OperatorOptions, World, WorldOptions};
 
 use super::figures::{Gantry, Idle, Later, Requests, Restart, Upgrade, seconds};
 use super::inputs::{self, Inputs};
 use super::observer::Observer;
-use super::{LOOK, PATIENCE, ROUNDS, quiet};
+use super::{LOOK, PATIENCE, ROUNDS, quiet, replicas};
 
 const KIND: &str = "Provider";
 const NAME: &str = "provider-bench";
@@ -27,7 +27,7 @@ pub(super) async fn run(
     size: usize,
     operator: &Path,
     idle: Option<Duration>,
-) -> Result<Gantry> {
+) -> Result<(Gantry, Option<Later>)> {
     let options = WorldOptions {
         stand_ins: false,
         ..WorldOptions::default()
@@ -49,7 +49,8 @@ pub(super) async fn run(
     world.wait_served().await?;
     quiet(world.plane()).await?;
 
-    let mut figures = install(&world, &names, &first).await?;
+    let figures = install(&world, &names, &first).await?;
+    let mut later = None;
     if let Some(idle) = idle {
         let mut upgrades = vec![];
         for reference in &newer {
@@ -57,17 +58,21 @@ pub(super) async fn run(
             upgrades.push(upgrade(&world, &names, reference).await?);
         }
         quiet(world.plane()).await?;
-        world.operator()?.term(Duration::from_secs(30)).await?;
+        let standby = Operator::start(OperatorOptions::new(operator, world.operator_kubeconfig())).await?;
+        quiet(world.plane()).await?;
+        let idle = do_nothing(&world, &standby, idle).await?;
+        for replica in [&standby, world.operator()?] {
+            replica.term(Duration::from_secs(30)).await?;
+        }
         let options = start(&world).without_waiting();
         let restart = restart(&mut world, options).await?;
-        let idle = do_nothing(&world, idle).await?;
-        figures.later = Some(Later {
+        later = Some(Later {
             upgrades,
             restart,
             idle,
         });
     }
-    Ok(figures)
+    Ok((figures, later))
 }
 
 async fn install(world: &World, names: &[String], reference: &str) -> Result<Gantry> {
@@ -101,7 +106,6 @@ async fn install(world: &World, names: &[String], reference: &str) -> Result<Gan
         api_cpu,
         api_rss,
         requests: count(&plane.audit_since(mark)?),
-        later: None,
     };
     observer.confirm().await?;
     Ok(figures)
@@ -158,6 +162,7 @@ async fn restart(world: &mut World, options: OperatorOptions) -> Result<Restart>
                 requests: count(&events),
                 cpu: operator.cpu_seconds()?,
                 hwm: operator.vm_hwm()?,
+                rss: operator.process().rss()?,
             });
         }
         if begin.elapsed() > PATIENCE {
@@ -166,18 +171,17 @@ async fn restart(world: &mut World, options: OperatorOptions) -> Result<Restart>
     }
 }
 
-async fn do_nothing(world: &World, period: Duration) -> Result<Idle> {
-    let (plane, operator) = (world.plane(), world.operator()?);
+async fn do_nothing(world: &World, standby: &Operator, period: Duration) -> Result<Idle> {
+    let (plane, leader) = (world.plane(), world.operator()?);
     let mark = plane.audit_mark()?;
-    let cpu = operator.cpu_seconds()?;
-    tokio::time::sleep(period).await;
+    let pair = replicas::pair(leader, standby, period).await?;
     let events = plane.audit_since(mark)?;
     let lease = |e: &&AuditEvent| e.user == USER && e.is_lease() && e.is_write();
     Ok(Idle {
         seconds: period.as_secs_f64(),
         requests: count(&events),
         lease_writes: events.iter().filter(lease).count(),
-        cpu: operator.cpu_seconds()? - cpu,
+        pair,
     })
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn run(count: usize, operator: &Path) -> Result<Many> {
     let (plane, operator) = (world.plane(), world.operator()?);
     let (mark, cpu) = (plane.audit_mark()?, operator.cpu_seconds()?);
     let applied = Timestamp::now();
-    apply(&world, &references).await?;
+    apply(&world, &references, 0).await?;
     ready(&world, count).await?;
     let (took, cpu) = (seconds(applied, Timestamp::now()), operator.cpu_seconds()? - cpu);
     // What is written last follows within moments; it belongs to the same work.
@@ -81,7 +81,7 @@ fn name(n: usize) -> String {
 }
 
 /// Pushes the packages, answers their references by digest.
-async fn push(world: &World, count: usize) -> Result<Vec<String>> {
+pub(super) async fn push(world: &World, count: usize) -> Result<Vec<String>> {
     let push = (0..count).map(|n| async move {
         let name = name(n);
         let image = PackageFixture::configuration(&name)
@@ -125,9 +125,9 @@ async fn fill(store: &Path, references: &[String]) -> Result<()> {
     }
 }
 
-/// Creates the packages, as somebody who applies a folder of manifests.
-async fn apply(world: &World, references: &[String]) -> Result<()> {
-    let create = references.iter().enumerate().map(|(n, reference)| async move {
+/// Creates the packages, as somebody who applies a folder of manifests; the first has the number `first`.
+pub(super) async fn apply(world: &World, references: &[String], first: usize) -> Result<()> {
+    let create = references.iter().zip(first..).map(|(reference, n)| async move {
         world.create_package(KIND, &name(n), reference, json!({})).await
     });
     futures::stream::iter(create)
@@ -137,7 +137,7 @@ async fn apply(world: &World, references: &[String]) -> Result<()> {
 }
 
 /// Waits until all packages are ready.
-async fn ready(world: &World, count: usize) -> Result<()> {
+pub(super) async fn ready(world: &World, count: usize) -> Result<()> {
     let begin = Instant::now();
     loop {
         let all = world.list(KIND, "").await?;
@@ -248,7 +248,7 @@ async fn floor(references: &[String], rounds: &Rounds, objects: &[Vec<Value>]) -
     }
     quiet(plane).await?;
     let begin = Instant::now();
-    apply(&world, references).await?;
+    apply(&world, references, 0).await?;
     bare.send_all(calls, AT_A_TIME).await?;
     Ok(begin.elapsed().as_secs_f64())
 }

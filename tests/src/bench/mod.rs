@@ -11,15 +11,16 @@ mod inputs;
 pub(crate) mod machine;
 mod many;
 mod observer;
+mod replicas;
 mod report;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use testkit::ControlPlane;
 
 use figures::Run;
@@ -27,8 +28,8 @@ use inputs::Inputs;
 
 /// Connections of the bare client: as many requests as the operator has under way for one package.
 const CONNECTIONS: usize = 4;
-/// How often an upgrade is measured, and bare patches beside it: single runs differ by a third on a machine that others
-/// use too, so the medians are compared.
+/// How often the largest package is installed and upgraded, and the bare client measured beside it: single runs differ
+/// by a third on a machine that others use too, so the medians are compared.
 const ROUNDS: usize = 3;
 /// How often the observer looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -41,6 +42,21 @@ const QUIET_WINDOW: Duration = Duration::from_secs(2);
 /// After this long the run goes on, quiet or not.
 const QUIET_PATIENCE: Duration = Duration::from_secs(120);
 
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// A package is installed, of each size.
+    Install,
+    /// The largest is upgraded, the operator left idle and restarted. Needs `install`.
+    Later,
+    /// Many small packages at once.
+    Many,
+    /// Two replicas: idle, and one after the other.
+    Replicas,
+    /// The image on a node, which needs root.
+    Image,
+}
+
 /// Measures Gantry beside a bare client.
 #[derive(Debug, Parser)]
 #[command(name = "gantry-bench")]
@@ -48,10 +64,13 @@ struct Args {
     /// How many CRDs a package has; the last one is also upgraded, restarted and left idle.
     #[arg(long, value_delimiter = ',', default_values_t = [100, 500, 1000])]
     sizes: Vec<usize>,
+    /// How often the largest size is installed; the medians count.
+    #[arg(long, default_value_t = ROUNDS)]
+    rounds: usize,
     /// How long the operator is watched doing nothing, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     idle: u64,
-    /// How many small packages are installed at once; 0 leaves that out.
+    /// How many small packages are installed at once.
     #[arg(long, default_value_t = 1000)]
     packages: usize,
     /// The operator's binary; by default the one that was built beside this program.
@@ -60,12 +79,18 @@ struct Args {
     /// Where the table is written.
     #[arg(long, default_value = "BENCHMARKS.md")]
     output: PathBuf,
-    /// Measure the image on a node only, which needs root. Nothing is written then.
-    #[arg(long)]
-    only_image: bool,
+    /// Measure some of it only. Nothing is written then.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
     /// Leave the bare client out: for looking at Gantry alone. Nothing is written then.
     #[arg(long)]
     no_floor: bool,
+}
+
+impl Args {
+    fn has(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
 }
 
 /// Runs the benchmark.
@@ -90,45 +115,77 @@ async fn run(args: Args) -> Result<()> {
             operator.display()
         );
     }
-    if args.only_image {
-        say(&image::chapter(&image::run(&operator).await));
-        return Ok(());
-    }
     let most = args.sizes.iter().copied().max().context("no sizes were given")?;
     let machine = machine::describe(&operator)?;
     say(&machine.line());
-    let inputs = Inputs::load(most)?;
-    say(&inputs.describe());
+    let inputs = Inputs::load(if args.has(Part::Install) { most } else { 0 })?;
     let mut runs = Vec::new();
-    for &size in &args.sizes {
-        let floor = if args.no_floor {
-            None
-        } else {
-            let floor = floor::run(&inputs, size, size == most).await?;
-            say(&format!("floor  {size}: {floor}"));
-            Some(floor)
-        };
-        let idle = Duration::from_secs(args.idle);
-        let gantry = gantry::run(&inputs, size, &operator, (size == most).then_some(idle)).await?;
-        say(&format!("gantry {size}: {gantry}"));
-        runs.push(Run { size, floor, gantry });
-    }
-    let many = match args.packages {
-        0 => None,
-        count => {
-            let many = many::run(count, &operator).await?;
-            say(&format!("{count} small packages: {many}"));
-            Some(many)
+    if args.has(Part::Install) {
+        say(&inputs.describe());
+        for &size in &args.sizes {
+            runs.push(install(&args, &inputs, size, &operator, size == most).await?);
         }
+    }
+    let mut many = None;
+    if args.has(Part::Many) {
+        let found = many::run(args.packages, &operator).await?;
+        say(&format!("{} small packages: {found}", args.packages));
+        many = Some(found);
+    }
+    let mut replicas = None;
+    if args.has(Part::Replicas) {
+        let found = replicas::run(&operator).await?;
+        say(&format!("two replicas: {found}"));
+        replicas = Some(found);
+    }
+    let all = report::All {
+        machine: &machine,
+        inputs: &inputs,
+        runs: &runs,
+        many: many.as_ref(),
+        replicas: replicas.as_ref(),
     };
-    let mut text = report::markdown(&machine, &inputs, &runs, many.as_ref());
-    text.push_str(&image::chapter(&image::run(&operator).await));
+    let mut text = report::markdown(&all);
+    if args.has(Part::Image) {
+        text.push_str(&image::chapter(&image::run(&operator).await));
+    }
     say(&text);
-    if !args.no_floor {
+    if !args.no_floor && args.only.is_empty() {
         std::fs::write(&args.output, &text)
             .with_context(|| format!("cannot write {}", args.output.display()))?;
     }
     Ok(())
+}
+
+/// One size, the bare client and Gantry in turns.
+async fn install(args: &Args, inputs: &Inputs, size: usize, operator: &Path, largest: bool) -> Result<Run> {
+    let mut run = Run {
+        size,
+        rounds: vec![],
+        later: None,
+        patched: vec![],
+    };
+    for round in 0..if largest { args.rounds } else { 1 } {
+        // What comes later is measured on what the last round installed.
+        let later = largest && args.has(Part::Later) && round + 1 == args.rounds;
+        let floor = if args.no_floor {
+            None
+        } else {
+            let (floor, patched) = floor::run(inputs, size, later).await?;
+            say(&format!("floor  {size}: {floor}, patched {patched:.1?} s"));
+            run.patched.extend(patched);
+            Some(floor)
+        };
+        let idle = later.then(|| Duration::from_secs(args.idle));
+        let (gantry, later) = gantry::run(inputs, size, operator, idle).await?;
+        say(&format!("gantry {size}: {gantry}"));
+        if let Some(later) = later {
+            say(&format!("{later}"));
+            run.later = Some(later);
+        }
+        run.rounds.push((floor, gantry));
+    }
+    Ok(run)
 }
 
 fn say(text: &str) {
