@@ -1,5 +1,7 @@
 //! The connection to the API server.
 
+mod gate;
+
 use std::{
     path::PathBuf,
     pin::Pin,
@@ -18,6 +20,9 @@ use kube::{
 };
 use tokio_stream::StreamExt;
 use tower::{BoxError, Layer, Service};
+
+use self::gate::Gate;
+use crate::{fence::Fence, reach::Reach};
 
 /// How long a TCP and TLS connection may take to come up: a machine that is gone must not hold a reconcile.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -113,7 +118,43 @@ pub enum ClientError {
 pub async fn connect(args: &ClientArgs, user_agent: &str) -> Result<Client, ClientError> {
     let config = config(args, user_agent).await?;
     let url = config.cluster_url.to_string();
-    let client = build(config)?;
+    let setup = |source| ClientError::Setup {
+        url: url.clone(),
+        source,
+    };
+    let builder = ClientBuilder::try_from(config).map_err(setup)?;
+    answering(builder, Reach::default(), &url).await
+}
+
+/// As [`connect`]; the client also tells `reach` what it meets, and sends nothing once `fence` has lapsed, whatever was
+/// asked of it before: its connections break. Who renews the lease needs another one.
+pub async fn connect_behind(
+    args: &ClientArgs,
+    user_agent: &str,
+    fence: &Fence,
+    reach: &Reach,
+) -> Result<Client, ClientError> {
+    let config = config(args, user_agent).await?;
+    let url = config.cluster_url.to_string();
+    let setup = |source| ClientError::Setup {
+        url: url.clone(),
+        source,
+    };
+    let builder = ClientBuilder::try_from((config, Gate::new(fence.clone()))).map_err(setup)?;
+    answering(builder, reach.clone(), &url).await
+}
+
+/// Makes the client and its first request.
+async fn answering<S, B>(builder: ClientBuilder<S>, reach: Reach, url: &str) -> Result<Client, ClientError>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: axum::body::HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let url = url.to_owned();
+    let client = builder.with_layer(&Deadlines { reach }).build();
     let refused = |why: String| ClientError::Unreachable {
         url: url.clone(),
         why,
@@ -197,12 +238,6 @@ fn without_content(error: &KubeconfigError) -> String {
     }
 }
 
-fn build(config: Config) -> Result<Client, ClientError> {
-    let url = config.cluster_url.to_string();
-    let builder = ClientBuilder::try_from(config).map_err(|source| ClientError::Setup { url, source })?;
-    Ok(builder.with_layer(&Deadlines).build())
-}
-
 /// The last error in the chain: for connections it is the one that says something.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last: &dyn std::error::Error = error;
@@ -212,21 +247,27 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     last.to_string()
 }
 
-/// Time bounds around every request but watches.
-#[derive(Clone, Copy, Debug)]
-struct Deadlines;
+/// Time bounds around every request but watches; what breaks is remembered.
+#[derive(Clone, Debug, Default)]
+struct Deadlines {
+    reach: Reach,
+}
 
 impl<S> Layer<S> for Deadlines {
     type Service = Deadlined<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Deadlined { inner }
+        Deadlined {
+            inner,
+            reach: self.reach.clone(),
+        }
     }
 }
 
 #[derive(Clone, Debug)]
 struct Deadlined<S> {
     inner: S,
+    reach: Reach,
 }
 
 /// A bound of this module was reached.
@@ -258,22 +299,25 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let watch = is_watch(&request);
         let answer = self.inner.call(request);
+        let reach = self.reach.clone();
         Box::pin(async move {
-            if watch {
-                // The watcher has its own idle bound, but the head of the answer must come.
-                let answer = within(HEADER_TIMEOUT, answer).await?;
-                return Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()));
-            }
-            Ok(within(HEADER_TIMEOUT, answer).await?.map(|body| {
-                let frames = BodyStream::new(body)
-                    .timeout(BODY_IDLE_TIMEOUT)
-                    .map(|frame| match frame {
-                        Ok(frame) => frame.map_err(Into::into),
-                        Err(_) => Err(BoxError::from(Stalled {
-                            after: BODY_IDLE_TIMEOUT,
-                        })),
-                    });
-                StreamBody::new(frames).boxed_unsync()
+            let answer = within(HEADER_TIMEOUT, answer)
+                .await
+                .inspect_err(|_| reach.broke())?;
+            Ok(answer.map(|body| {
+                let told = move |frame: Result<_, BoxError>| frame.inspect_err(|_| reach.broke());
+                let frames = BodyStream::new(body).map(|frame| frame.map_err(Into::into));
+                // The watcher has its own idle bound.
+                if watch {
+                    return StreamBody::new(frames.map(told)).boxed_unsync();
+                }
+                let bounded = frames.timeout(BODY_IDLE_TIMEOUT).map(|frame| match frame {
+                    Ok(frame) => frame,
+                    Err(_) => Err(BoxError::from(Stalled {
+                        after: BODY_IDLE_TIMEOUT,
+                    })),
+                });
+                StreamBody::new(bounded.map(told)).boxed_unsync()
             }))
         })
     }
@@ -319,7 +363,7 @@ mod tests {
             let frames = futures::StreamExt::chain(stream::iter([frame]), stream::pending());
             Ok::<_, BoxError>(Response::new(StreamBody::new(frames)))
         });
-        Deadlines.layer(server).oneshot(request(query)).await
+        Deadlines::default().layer(server).oneshot(request(query)).await
     }
 
     #[test]
@@ -360,7 +404,11 @@ mod tests {
         let server = tower::service_fn(async |_: Request<Body>| {
             Ok::<_, BoxError>(Response::new(Full::new(Bytes::from_static(b"whole"))))
         });
-        let answer = Deadlines.layer(server).oneshot(request("")).await.unwrap();
+        let answer = Deadlines::default()
+            .layer(server)
+            .oneshot(request(""))
+            .await
+            .unwrap();
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "whole");
     }
 

@@ -6,8 +6,9 @@
 //! longer than that.
 //!
 //! # Caveats
-//! A request may still arrive at the API server after the deadline; therefore writes to existing objects are
-//! conditional as well. The clock stands still while a machine sleeps.
+//! A request that was begun may still arrive at the API server after the deadline; therefore writes to existing objects
+//! are conditional as well. What waits for a connection when the deadline passes is not begun:
+//! [`crate::client::connect_behind`]. The clock stands still while a machine sleeps.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -114,6 +115,15 @@ impl Fence {
         match &state.suspended {
             Some(why) => Err(Fenced::Suspended { why: why.clone() }),
             None => Ok(()),
+        }
+    }
+
+    /// Whether this process led and must not send anything any more: it is about to end.
+    pub fn has_lapsed(&self) -> bool {
+        match self.state().until {
+            Until::Lost => true,
+            Until::Deadline(deadline) => Instant::now() >= deadline,
+            Until::Closed | Until::Forever => false,
         }
     }
 

@@ -29,6 +29,7 @@ pub mod live;
 pub mod meta;
 pub mod metrics;
 pub mod queue;
+pub mod reach;
 pub mod read;
 pub mod ready;
 pub mod resource;

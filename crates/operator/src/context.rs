@@ -11,6 +11,7 @@ use kit::events::{Events, Regarding};
 use kit::live::Live;
 use kit::meta::Meta;
 use kit::queue::{Next, Queue};
+use kit::reach::Reach;
 use kit::resource::{Resource, Target};
 use kit::tasks::Tasks;
 use kit::write::Writer;
@@ -149,6 +150,8 @@ pub(crate) fn by_need(source: &str) -> String {
 pub(crate) struct Context {
     /// For reading.
     pub client: Client,
+    /// Whether the API server has been within reach of `client` and `writer`.
+    pub reach: Reach,
     /// For writing, which asks the fence.
     pub writer: Writer,
     /// Caches.

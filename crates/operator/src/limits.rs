@@ -77,6 +77,11 @@ pub const LIMITS: &[Limit] = &[
         "the status names each in some 200 bytes, and the API server takes 1.5 MiB for a revision",
     ),
     Limit::fixed(
+        "refusals that prove nothing",
+        "10 s",
+        "an API server that was just started has not read yet who may do what; it is asked again",
+    ),
+    Limit::fixed(
         "busy answers in a row",
         "20",
         "an API server in trouble is left alone, and the trouble is told",
@@ -232,7 +237,7 @@ pub const LIMITS: &[Limit] = &[
 mod tests {
     use super::*;
     use crate::manager::check;
-    use crate::revision::{establish, job, plan, preflight, served, work};
+    use crate::revision::{doubt, establish, job, plan, preflight, served, work};
     use crate::{beside, conditions, content, crds, definitions, images, metrics, preinstall};
 
     #[test]
@@ -264,6 +269,7 @@ mod tests {
                 "objects of a package",
                 crate::revision::task::MAX_OBJECTS.to_string(),
             ),
+            ("refusals that prove nothing", seconds(doubt::PROOF)),
             ("busy answers in a row", job::REFUSED_IN_A_ROW.to_string()),
             (
                 "CRDs read on suspicion at a time",

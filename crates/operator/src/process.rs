@@ -13,6 +13,7 @@ use kit::fence::Fence;
 use kit::lease::{self, Election, RivalLease, Rivals};
 use kit::metrics::{Build, Leading, Metrics, Reconciles, WatchCounts, Writes};
 use kit::queue::Queue;
+use kit::reach::Reach;
 use kit::ready::Readiness;
 use kit::shutdown::Shutdown;
 use kit::tasks::Tasks;
@@ -129,9 +130,12 @@ async fn run(args: Args) -> anyhow::Result<()> {
     );
     let registries = registries(&user_agent, ca_bundle_path.as_deref(), plain_http, &metrics)?;
     let shutdown = Shutdown::install()?;
-    let client = kit::client::connect(&client, &user_agent).await?;
-
     let elects = election.enabled(true);
+    let fence = if elects { Fence::closed() } else { Fence::open() };
+    // The lease has connections of its own: those of the rest break when it has lapsed.
+    let leases = kit::client::connect(&client, &user_agent).await?;
+    let reach = Reach::default();
+    let client = kit::client::connect_behind(&client, &user_agent, &fence, &reach).await?;
     rights::check(&client, &namespace, elects).await?;
 
     let readiness = Readiness::default();
@@ -161,7 +165,6 @@ async fn run(args: Args) -> anyhow::Result<()> {
     );
     StoreFigures::register(&metrics, registry.store().clone());
 
-    let fence = if elects { Fence::closed() } else { Fence::open() };
     Leading::register(&metrics, fence.clone());
     let writer = Writer::new(client.clone(), fence.clone(), Writes::register(&metrics));
     let watches = Watches::new(client.clone(), base.clone(), WatchCounts::register(&metrics));
@@ -173,6 +176,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     base.spawn_job("events", recorder);
     let cx = Arc::new(Context {
         client: client.clone(),
+        reach,
         writer,
         caches,
         registry,
@@ -207,7 +211,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
 
     let elected = CancellationToken::new();
     let mut election = elects.then(|| {
-        let election = Election::new(client.clone(), &namespace, api::OPERATOR, identity, timing, fence);
+        let election = Election::new(leases, &namespace, api::OPERATOR, identity, timing, fence);
         tokio::spawn(election.run(elected.clone()))
     });
     let judge = Judge {

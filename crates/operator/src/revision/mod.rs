@@ -3,6 +3,7 @@
 mod act;
 mod body;
 pub mod diff;
+pub(crate) mod doubt;
 pub(crate) mod establish;
 pub mod items;
 pub(crate) mod job;

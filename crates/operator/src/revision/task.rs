@@ -17,7 +17,7 @@ use super::items::{self, WebhookService};
 use super::job::Job;
 use super::plan::{Aim, ContentFacts, Ending, Task};
 use super::work::{Finished, fingerprint};
-use super::{establish, preflight, survey};
+use super::{doubt, establish, preflight, survey};
 use crate::content::{Content, Origin};
 use crate::context::Context;
 use crate::images;
@@ -57,9 +57,14 @@ pub(crate) fn start(
     let (context, key) = (cx.clone(), key.clone());
     let task = async move {
         let started = tokio::time::Instant::now();
-        let Some(finished) = cancel.run_until_cancelled(Box::pin(run.run(&aim))).await else {
+        let Some(mut finished) = cancel.run_until_cancelled(Box::pin(run.run(&aim))).await else {
             return;
         };
+        let well_before = context
+            .reach
+            .well_for()
+            .map(|well| well.saturating_sub(started.elapsed()));
+        finished.ending = doubt::judged(finished.ending, well_before);
         let (seconds, wrote) = (started.elapsed().as_secs_f64(), finished.wrote.len());
         match &finished.ending {
             Ending::Done => tracing::info!(wrote, seconds, "done"),
