@@ -32,6 +32,7 @@ mod keep;
 mod kill;
 mod kinds;
 mod leader;
+mod ledger;
 mod manual;
 mod metrics;
 mod migration;

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures::StreamExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Request, Response};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::Incoming;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::control_plane::{ControlPlane, kubeconfig};
-use crate::fault::{Faults, Match, Verdict, spoil, strike};
+use crate::fault::{Faults, Match, Seen, Verdict, spoil, strike};
 use crate::http_client::{Target, collect};
 use crate::pki::{Authority, client_config, server_config};
 use crate::serve::{Body, Broken, Connection, Handler, Server, full};
@@ -26,6 +27,7 @@ use crate::serve::{Body, Broken, Connection, Handler, Server, full};
 /// Before an API server it ends TLS with a certificate of the same authority. Clients must use tokens
 /// ([`FaultProxy::kubeconfig`]): a client certificate does not pass.
 pub struct FaultProxy {
+    number: u64,
     server: Arc<Server>,
     faults: Faults,
     frozen: watch::Sender<bool>,
@@ -33,7 +35,11 @@ pub struct FaultProxy {
     folder: TempDir,
 }
 
+/// By this header a client names its request for the API server's audit log.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
 struct Way {
+    number: u64,
     upstream: Target,
     faults: Faults,
     frozen: watch::Receiver<bool>,
@@ -67,7 +73,10 @@ impl FaultProxy {
     async fn start(upstream: Target, authority: Option<&Authority>) -> Result<Self> {
         let faults = Faults::default();
         let (frozen, watching) = watch::channel(false);
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let way = Arc::new(Way {
+            number,
             upstream,
             faults: faults.clone(),
             frozen: watching,
@@ -76,6 +85,7 @@ impl FaultProxy {
             Arc::new(move |request, connection| Box::pin(pass(way.clone(), request, connection)));
         let tls = authority.map(|a| server_config(&a.server(&[])?)).transpose()?;
         Ok(Self {
+            number,
             server: Server::start(tls, handler).await?,
             faults,
             frozen,
@@ -101,6 +111,11 @@ impl FaultProxy {
     /// Rules, hooks and what was seen.
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// Under which id the API server's audit log has a request that was seen here.
+    pub fn audit_id(&self, seen: &Seen) -> String {
+        audit_id(self.number, seen)
     }
 
     /// How many requests that `what` means were seen so far.
@@ -180,6 +195,10 @@ async fn pass(
     }
     for hop in [&CONNECTION, &CONTENT_LENGTH, &TRANSFER_ENCODING, &UPGRADE] {
         parts.headers.remove(hop);
+    }
+    // The API server's audit log takes it over: both ends of a request can be told to be one.
+    if let Ok(id) = HeaderValue::from_str(&audit_id(way.number, &seen)) {
+        parts.headers.insert(AUDIT_ID, id);
     }
     let repeatable = !seen.is_mutating();
     let body = if repeatable {
@@ -263,6 +282,10 @@ fn thawing(way: Arc<Way>, body: Body) -> Body {
         }
     });
     StreamBody::new(pieces).boxed_unsync()
+}
+
+fn audit_id(proxy: u64, seen: &Seen) -> String {
+    format!("proxy-{proxy}-{}", seen.sequence)
 }
 
 fn fingerprint(text: &str) -> u64 {

@@ -27,6 +27,8 @@ pub struct AuditMark(u64);
 /// One line of the audit log.
 #[derive(Clone, Debug)]
 pub struct AuditEvent {
+    /// Of the request; a client may choose it ([`crate::FaultProxy::audit_id`]).
+    pub id: String,
     /// `create`, `patch`, `watch`…
     pub verb: String,
     /// `system:serviceaccount:gantry-system:gantry-operator`.
@@ -123,6 +125,8 @@ impl ControlPlane {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {
+    #[serde(rename = "auditID")]
+    audit_id: String,
     verb: String,
     user: User,
     #[serde(default)]
@@ -171,6 +175,7 @@ impl From<Line> for AuditEvent {
             resource = format!("{resource}/{}", object.subresource);
         }
         Self {
+            id: line.audit_id,
             verb: line.verb,
             user: line.user.username,
             agent: line.user_agent,
