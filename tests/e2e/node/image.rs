@@ -92,6 +92,7 @@ fn the_operator_works_from_its_image_without_rights_on_the_node() -> Result<()> 
             image.pulled() as f64 / 1e6,
             container.rss()? as f64 / f64::from(1 << 20),
         );
+        super::oom::an_upgrade_that_does_not_fit_into_memory(&node, &operator).await?;
         node.stop()
     })
 }

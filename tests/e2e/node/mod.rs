@@ -3,6 +3,7 @@
 
 mod cluster;
 mod image;
+mod oom;
 mod teardown;
 
 use anyhow::Result;

@@ -42,6 +42,11 @@ impl Container {
         memory(self.pid, "VmRSS:")
     }
 
+    /// Resident memory that no file backs, in bytes: what a limit leaves no other place for.
+    pub fn anonymous(&self) -> Result<u64> {
+        memory(self.pid, "RssAnon:")
+    }
+
     /// Seconds since its process was started, to a hundredth.
     pub fn age(&self) -> Result<f64> {
         let uptime = std::fs::read_to_string("/proc/uptime")?;
