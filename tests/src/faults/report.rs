@@ -12,6 +12,9 @@ use super::table::Says;
 use super::{Cell, Done, FAULTS, Pace, Phase};
 use crate::bench::machine;
 
+/// Characters of a message that are shown: one names the same for each object of a package.
+const SAID: usize = 300;
+
 /// Writes the table.
 pub(super) fn write(
     path: &Path,
@@ -22,6 +25,14 @@ pub(super) fn write(
 ) -> Result<()> {
     let text = markdown(operator, ended, pace, took)?;
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Of what a package said, as much as shows what it was.
+fn start(text: &str) -> String {
+    match text.char_indices().nth(SAID) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 fn commit() -> String {
@@ -52,7 +63,8 @@ fn markdown(operator: &Path, ended: &[(Cell, Result<Done>)], pace: Pace, took: D
          their owners, labels and conditions must be the same, CRDs and custom resources that were there must still be the\n\
          same objects (by UID), and where there is something to wait for, the package must have said so.\n\n\
          `make faults` writes this page. Each row once, on a small package in the phase that it hurts most, is part of\n\
-         `.ci/run`, but for the two whose end depends on when the API server gets to something. Replicas that lose their leader are tested there too (`tests/e2e/ha.rs`).\n\n\
+         `.ci/run`. Replicas that lose their leader are tested there too (`tests/e2e/ha.rs`), and an operator that the\n\
+         kernel kills for want of memory in a pod with a limit (`tests/e2e/node/oom.rs`).\n\n\
          - Commit: {}\n- Date: {}\n- Machine: {}\n- Packages of {} CRDs; what lasts lasted {lasts}\n\
          - {} runs in {:.0} minutes, {} ended as they should\n\n",
         commit(),
@@ -86,7 +98,7 @@ fn markdown(operator: &Path, ended: &[(Cell, Result<Done>)], pace: Pace, took: D
             }
         }
         let said = match (said, row.says) {
-            (Some(said), _) => said.replace('|', "\\|").replace('\n', " "),
+            (Some(said), _) => start(&said.replace('\n', " ")).replace('|', "\\|"),
             (None, Says::Nothing(why)) => format!("({why})"),
             (None, Says::Parts(_)) => "-".to_owned(),
         };
