@@ -87,6 +87,8 @@ struct Store<T> {
     filled: bool,
     /// Whether that list came from the API server: an absent resource fills the store with nothing.
     listed: bool,
+    /// Whether the API server was away since: it may have come back with an older state.
+    doubtful: bool,
 }
 
 struct Entry<T> {
@@ -114,6 +116,7 @@ impl<T> Live<T> {
             feeds: Vec::new(),
             filled: false,
             listed: false,
+            doubtful: false,
         };
         let guard = Arc::new(stop.clone().drop_guard());
         let store = Mutex::new(store);
@@ -277,6 +280,12 @@ impl<T> Live<T> {
         self.inner.store().listed
     }
 
+    /// Whether the API server was away, and has not listed everything since. It may have come back with an older state: what
+    /// is known may never have happened, also where another watch shows the present already.
+    pub fn in_doubt(&self) -> bool {
+        self.inner.store().doubtful
+    }
+
     /// Waits until [`Live::is_listed`], or the watch was stopped.
     pub async fn until_listed(&self) {
         let mut phases = self.phases();
@@ -334,6 +343,11 @@ impl<T> Inner<T> {
         self.store().filled
     }
 
+    /// The API server was away.
+    pub(crate) fn doubt(&self) {
+        self.store().doubtful = true;
+    }
+
     /// An object appeared or changed.
     pub(crate) fn apply(&self, seen: Seen<T>) {
         self.store().apply(seen, &self.index_by);
@@ -373,6 +387,7 @@ impl<T> Inner<T> {
         }
         store.filled = true;
         store.listed = listed;
+        store.doubtful = false;
     }
 
     pub(crate) fn close(&self) {

@@ -281,8 +281,12 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                 Some(Err(error)) => {
                     failing = true;
                     self.failed(&error);
+                    let away = was_away(&error);
+                    if away {
+                        self.inner.doubt();
+                    }
                     self.pause(backoff.next_delay()).await;
-                    if was_away(&error) {
+                    if away {
                         return Ended::Doubtful;
                     }
                     continue;

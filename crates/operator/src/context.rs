@@ -101,6 +101,13 @@ impl Caches {
         self.revisions.get(key.kind)?.get(&key.name)
     }
 
+    /// Packages or revisions of this kind were not listed since the API server was away. One of these caches may show what
+    /// the other has not, or what was undone: nothing is decided on them together.
+    pub(crate) fn in_doubt(&self, kind: PackageKind) -> bool {
+        self.packages.get(kind).is_some_and(Live::in_doubt)
+            || self.revisions.get(kind).is_some_and(Live::in_doubt)
+    }
+
     /// Revisions that carry the package's label or are owned by it.
     pub(crate) fn revisions_of(&self, kind: PackageKind, package: &str, uid: &str) -> Vec<Arc<Revision>> {
         let Some(live) = self.revisions.get(kind) else {

@@ -21,7 +21,7 @@ const CRDS: usize = 6;
 /// Bytes of one CRD as YAML: near to what etcd takes, and taken apart it needs many times as much.
 const BYTES: usize = 600_000;
 /// Memory beyond what the idle operator needs, in MiB: from the first that is too little for the upgrade on.
-const ROOM: [u64; 5] = [24, 16, 11, 8, 6];
+const ROOM: [u64; 4] = [16, 11, 8, 6];
 
 /// Upgrades a package under a memory limit that is too small, and raises the limit afterwards.
 pub(super) async fn an_upgrade_that_does_not_fit_into_memory(

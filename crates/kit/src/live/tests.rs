@@ -36,6 +36,19 @@ fn drain(changes: &mut Changes<Meta>) -> Vec<(String, bool)> {
 }
 
 #[test]
+fn what_is_known_is_in_doubt_until_everything_is_listed_again() {
+    let live = live();
+    live.inner.replace(vec![seen("a", "9", &[])]);
+    assert!(!live.in_doubt());
+    live.inner.doubt();
+    assert!(live.in_doubt() && live.get("a").is_some());
+    live.inner.apply(seen("a", "3", &[]));
+    assert!(live.in_doubt(), "one event is not all");
+    live.inner.replace(vec![seen("a", "3", &[])]);
+    assert!(!live.in_doubt());
+}
+
+#[test]
 fn a_relist_reports_only_differences() {
     let live = live();
     assert!(!live.ready());

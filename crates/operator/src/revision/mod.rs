@@ -31,6 +31,9 @@ pub(crate) use task::digest;
 
 /// Looks at one revision and does what is to be done.
 pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
+    if cx.caches.in_doubt(key.kind) {
+        return Next::After(freshness::RECHECK);
+    }
     let Some(seen) = observe::observe(&cx, &key) else {
         return Next::Await;
     };

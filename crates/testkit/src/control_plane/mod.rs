@@ -27,9 +27,9 @@ pub(crate) use access::kubeconfig;
 pub use audit::{AuditEvent, AuditMark};
 pub use snapshot::Snapshot;
 
-/// How long etcd and the API server may take to be ready: 3 s on an idle machine, ten times that on a busy
-/// one.
-const READY: Duration = Duration::from_secs(40);
+/// How long etcd and the API server may take to be ready: 3 s on an idle machine, twenty times that where thirty compilers
+/// run beside it.
+const READY: Duration = Duration::from_secs(120);
 /// How often a start is tried again when somebody took a port meanwhile.
 const STARTS: usize = 4;
 /// Where cluster IPs come from; nothing routes them.
