@@ -8,6 +8,7 @@
 
 mod alerts;
 mod beside;
+mod certificates;
 mod chart;
 mod chart_releases;
 mod chart_values;
@@ -48,6 +49,7 @@ mod quiet;
 mod refusals;
 mod rights;
 mod rights_each;
+mod runtimes;
 mod scenarios;
 mod scene;
 mod upgrade;

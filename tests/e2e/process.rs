@@ -55,12 +55,8 @@ fn what_it_cannot_work_with_is_refused_with_a_sentence() -> Result<()> {
     testkit::run(async {
         for (args, parts) in [
             (
-                ["--package-runtime=Deployment"].as_slice(),
-                ["Deployment", "None"].as_slice(),
-            ),
-            (
-                &["--crossplane-version=banana"],
-                &["--crossplane-version", "banana"],
+                ["--crossplane-version=banana"].as_slice(),
+                ["--crossplane-version", "banana"].as_slice(),
             ),
             (&["--kubeconfig=/nonexistent/file"], &["/nonexistent/file"]),
             (&[], &["/nonexistent/kubeconfig"]),
@@ -160,7 +156,7 @@ fn missing_rights_are_named() -> Result<()> {
                 [
                     "list, watch customresourcedefinitions.apiextensions.k8s.io;",
                     "list, watch compositions.apiextensions.crossplane.io;",
-                    "and 10 more",
+                    "and 11 more",
                 ],
                 "in namespace default",
             ),
@@ -248,7 +244,7 @@ fn two_replicas_share_a_store() -> Result<()> {
         installed(&world, "again").await?;
         for operator in [&second, &third] {
             let log = operator.log()?;
-            ensure!(!log.contains("nothing is kept in the store"), "{log}");
+            ensure!(!log.contains("content store keeps nothing"), "{log}");
         }
         Ok(())
     })
@@ -274,7 +270,7 @@ fn without_a_store_it_works_and_a_stop_in_the_middle_is_orderly() -> Result<()> 
             .replace_operator(Some(options.clone().store(file.join("store"))))
             .await?;
         let log = world.operator()?.log()?;
-        ensure!(log.contains("nothing is kept in the store"), "no warning: {log}");
+        ensure!(log.contains("content store keeps nothing"), "no warning: {log}");
         let small = PackageFixture::provider("small").crds("small.process.example.org", 3);
         let reference = world.push("process/small", "v1", &small.build()?).await?;
         world

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use api::rbac::{CLUSTER, ENFORCED, EVENTS, EVENTS_NAMESPACE, NAMESPACE as OWN, Rule};
+use api::rbac::{CLUSTER, ENFORCED, EVENTS, EVENTS_NAMESPACE, NAMESPACE as OWN, RUNTIME, Rule};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use testkit::tools::workspace;
@@ -17,7 +17,8 @@ use tokio::sync::OnceCell;
 
 use crate::OPERATOR;
 use crate::leader::Renewing;
-use crate::scene::{SOON, Scene, name, says};
+use crate::runtimes::{crashed, node_says, up};
+use crate::scene::{SOON, Scene, message, name, says};
 
 /// How long one step of a scenario may take.
 const STEP: Duration = Duration::from_secs(30);
@@ -25,12 +26,12 @@ const STEP: Duration = Duration::from_secs(30);
 /// Name of the role for an API server that enforces owner references.
 const ENFORCING: &str = "gantry-operator-owner-references";
 
-/// The roles: kind, name, namespace, rules.
-const ROLES: [(&str, &str, Option<&str>, &[Rule]); 4] = [
-    ("clusterrole", ACCOUNT, None, CLUSTER),
-    ("clusterrole", ENFORCING, None, ENFORCED),
-    ("role", ACCOUNT, Some(NAMESPACE), OWN),
-    ("role", ACCOUNT, Some(EVENTS_NAMESPACE), EVENTS),
+/// The roles: kind, name, namespace, rules in their order; one role may have several lists.
+const ROLES: [(&str, &str, Option<&str>, &[&[Rule]]); 4] = [
+    ("clusterrole", ACCOUNT, None, &[CLUSTER]),
+    ("clusterrole", ENFORCING, None, &[ENFORCED]),
+    ("role", ACCOUNT, Some(NAMESPACE), &[OWN, RUNTIME]),
+    ("role", ACCOUNT, Some(EVENTS_NAMESPACE), &[EVENTS]),
 ];
 
 /// A world whose API server enforces owner references, with the rights for that.
@@ -164,6 +165,8 @@ async fn scenario(which: &str) -> Result<Vec<AuditEvent>> {
         "webhooks" => webhooks().await,
         "private" => private().await,
         "beside" => beside().await,
+        "runtime" => runtime(false).await,
+        "crash" => runtime(true).await,
         _ => bail!("there is no scenario {which}"),
     }
 }
@@ -371,6 +374,40 @@ async fn private() -> Result<Vec<AuditEvent>> {
     Ok(deeds)
 }
 
+/// A Provider whose program Gantry runs, in two versions; the test plays the node. One that crashes says why.
+async fn runtime(crashes: bool) -> Result<Vec<AuditEvent>> {
+    let act = Act::start(&["--package-runtime=Deployment".to_owned()]).await?;
+    let scene = Scene::new(act.world, "Provider", "program");
+    let reference = scene.push("v1", &scene.with_crds("v1", 1)).await?;
+    scene.create(&reference, json!({})).await?;
+    let runs = async |reference: &str, status: Value| {
+        act.reach("its program is awaited", async || {
+            let package = scene.get().await?;
+            let told = package["status"]["currentIdentifier"] == *reference;
+            Ok(told && message(&package, "Ready").contains("replicas are available"))
+        })
+        .await?;
+        node_says(&scene, &scene.active().await?, &status).await
+    };
+    if crashes {
+        runs(&reference, crashed()).await?;
+        act.reach("the crash is told", async || {
+            Ok(message(&scene.get().await?, "Healthy").contains("CrashLoopBackOff"))
+        })
+        .await?;
+    } else {
+        runs(&reference, up()).await?;
+        act.serves(&scene, &reference).await?;
+        let reference = scene.ask_for("v2", &scene.with_crds("v2", 1)).await?;
+        runs(&reference, up()).await?;
+        act.serves(&scene, &reference).await?;
+    }
+    let deeds = act.deeds()?;
+    drop(act);
+    scene.delete().await?;
+    Ok(deeds)
+}
+
 /// Leading beside a live package manager of the reference, which the admission policy keeps from packages.
 async fn beside() -> Result<Vec<AuditEvent>> {
     let world = strict().await?;
@@ -455,7 +492,7 @@ fn each_rule_is_needed_by_the_scenario_that_it_names() -> Result<()> {
         let world = strict().await?;
         let mut all = vec![];
         for (kind, name, namespace, rules) in ROLES {
-            let rules = rules.iter().enumerate();
+            let rules = rules.iter().copied().flatten().enumerate();
             all.extend(rules.map(|(place, rule)| (kind, name, namespace, place, rule)));
         }
         // With all rights every scenario comes to its end; that is what their failing below means something by.
@@ -504,13 +541,17 @@ fn unused(deeds: &[AuditEvent]) -> Result<()> {
             };
             rule.groups.contains(&group)
                 && rule.resources.contains(&path.as_str())
-                && verb.is_none_or(|verb| verb == deed.verb)
+                // An apply that finds nothing needs the right to create, too.
+                && verb.is_none_or(|verb| verb == deed.verb || verb == "create" && deed.code == 201)
                 && resource.is_none_or(|resource| resource == path)
                 && matches!(deed.code, 200..300 | 404)
         })
     };
     let mut idle = vec![];
-    for rule in ROLES.iter().flat_map(|(.., rules)| *rules) {
+    for rule in ROLES
+        .iter()
+        .flat_map(|(.., lists)| lists.iter().copied().flatten())
+    {
         // What admission asks for shows in no request.
         let finalizers = rule
             .resources

@@ -21,6 +21,19 @@ pub const OPERATOR: &str = "gantry.dev/operator";
 pub const VERSION: &str = "gantry.dev/version";
 /// On a package: a new value asks for one check of the registry under any pull policy.
 pub const CHECK_REQUESTED_AT: &str = "gantry.dev/check-requested-at";
+/// On a Secret with a certificate: value [`CERTIFICATE_EXTERNAL`] says that somebody else looks after it. It is judged, and not
+/// touched.
+pub const CERTIFICATE: &str = "gantry.dev/certificate";
+/// The value of [`CERTIFICATE`] that counts.
+pub const CERTIFICATE_EXTERNAL: &str = "external";
+/// On a Secret with a certificate: when Gantry last issued it.
+pub const CERTIFICATE_ISSUED_AT: &str = "gantry.dev/certificate-issued-at";
+/// On a Secret with a certificate: when Gantry last changed whom its holder trusts.
+pub const CERTIFICATE_BUNDLED_AT: &str = "gantry.dev/certificate-bundled-at";
+/// On the Secret of the certificate authority: a new value asks for another authority, with overlap.
+pub const ROTATE_REQUESTED_AT: &str = "gantry.dev/rotate-requested-at";
+/// On the Secret of the certificate authority: the value of [`ROTATE_REQUESTED_AT`] that was answered.
+pub const ROTATED_FOR: &str = "gantry.dev/rotated-for";
 
 /// Whether an object's annotations say that it is paused. Only the exact value `true` counts, as in the
 /// reference.

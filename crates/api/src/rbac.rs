@@ -97,6 +97,14 @@ pub const CLUSTER: &[Rule] = &[
         verbs: FOLLOW,
     },
     Rule {
+        why: "runtime: how programs are deployed",
+        scenario: "runtime",
+        groups: PKG,
+        resources: &["deploymentruntimeconfigs"],
+        names: &[],
+        verbs: FOLLOW,
+    },
+    Rule {
         why: "start: our own CRDs and the claim on the cluster; revision: CRDs of providers",
         scenario: "start",
         groups: &["apiextensions.k8s.io"],
@@ -188,6 +196,42 @@ pub const NAMESPACE: &[Rule] = &[
     },
 ];
 
+/// More rights in the operator's own namespace: what the programs of packages need, where Gantry runs them.
+pub const RUNTIME: &[Rule] = &[
+    Rule {
+        why: "runtime: certificates of programs, and the authority that signs them",
+        scenario: "runtime",
+        groups: &[""],
+        resources: &["secrets"],
+        names: &[],
+        verbs: &["create", "patch"],
+    },
+    Rule {
+        why: "runtime: the service account that a program runs as, and the service by which it is reached",
+        scenario: "runtime",
+        groups: &[""],
+        resources: &["serviceaccounts", "services"],
+        names: &[],
+        verbs: &["list", "watch", "create", "patch"],
+    },
+    Rule {
+        why: "runtime: run programs, and end those of revisions that serve no more",
+        scenario: "runtime",
+        groups: &["apps"],
+        resources: &["deployments"],
+        names: &[],
+        verbs: &["list", "watch", "create", "patch", "delete"],
+    },
+    Rule {
+        why: "runtime: say what is wrong with a program that does not run",
+        scenario: "crash",
+        groups: &[""],
+        resources: &["pods"],
+        names: &[],
+        verbs: &["list"],
+    },
+];
+
 /// Rights in namespace `default`, where events about cluster-scoped objects are kept.
 pub const EVENTS: &[Rule] = &[Rule {
     why: "all controllers: events about packages and revisions",
@@ -235,14 +279,16 @@ mod tests {
     #[test]
     fn what_packages_carry_is_never_deleted() {
         // ENFORCED is what admission asks for, and only given where somebody says so.
-        for rule in CLUSTER.iter().chain(NAMESPACE).chain(EVENTS) {
+        for rule in CLUSTER.iter().chain(NAMESPACE).chain(RUNTIME).chain(EVENTS) {
             let deletes = rule
                 .verbs
                 .iter()
                 .any(|verb| matches!(*verb, "delete" | "deletecollection" | "*"));
-            let revisions =
-                rule.groups == PKG && rule.resources.iter().all(|name| name.ends_with("revisions"));
-            assert!(!deletes || revisions, "{rule:?}");
+            let ours = match rule.groups {
+                PKG => rule.resources.iter().all(|name| name.ends_with("revisions")),
+                _ => rule.resources == ["deployments"] && RUNTIME.contains(rule),
+            };
+            assert!(!deletes || ours, "{rule:?}");
             let wide = rule.resources.contains(&"*") || rule.groups.contains(&"*");
             assert!(
                 !wide && !rule.verbs.contains(&"escalate") && !rule.verbs.contains(&"bind"),

@@ -7,6 +7,7 @@
 //! | read | [`read`] for one object, [`definition`] for many CRDs, [`watch`] and [`live`] for what changes |
 //! | decide what to do next | [`queue`], [`backoff`], [`clock`] |
 //! | do what keeps a core busy | [`work`] |
+//! | speak TLS | [`certificate`] |
 //! | lead | [`lease`] among replicas, [`claim`] among installations |
 //! | run and stop | [`tasks`], [`shutdown`] |
 //! | be observed | [`admin`], [`ready`], [`metrics`], [`telemetry`], [`events`] |
@@ -16,6 +17,7 @@
 pub mod admin;
 pub mod answer;
 pub mod backoff;
+pub mod certificate;
 pub mod changes;
 pub mod claim;
 pub mod client;

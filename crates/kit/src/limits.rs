@@ -214,6 +214,33 @@ pub const LIMITS: &[Limit] = &[
         "the API server has others to serve at a start",
     ),
     fixed(
+        "certificates: validity",
+        "90 days",
+        "a key that leaked is of use for a season at most",
+    ),
+    fixed(
+        "certificates: validity of an authority",
+        "3650 days",
+        "as long as what was there before it; it is followed with overlap",
+    ),
+    fixed(
+        "certificates: an authority is valid before it was made",
+        "366 days",
+        "a clock that was wrong by less makes nothing that isn't valid yet",
+    ),
+    fixed(
+        "certificates: PEM text",
+        "256 KiB",
+        "a bundle of a hundred authorities",
+    ),
+    fixed(
+        "certificates: in one PEM text",
+        "16",
+        "chains and bundles have a handful",
+    ),
+    fixed("certificates: names", "32", "a service has three"),
+    fixed("certificates: a name", "253 bytes", "as in the DNS"),
+    fixed(
         "duration flags",
         "31622400 s",
         "a year, so that sums never overflow",
@@ -226,12 +253,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        admin, answer, backoff, claim, client, events, lease, queue, read, rights, shutdown, span, telemetry,
-        watch, write,
+        admin, answer, backoff, certificate, claim, client, events, lease, queue, read, rights, shutdown,
+        span, telemetry, watch, write,
     };
 
     fn seconds(duration: Duration) -> String {
         format!("{} s", duration.as_secs_f64())
+    }
+
+    fn days(duration: Duration) -> String {
+        format!("{} days", duration.as_secs() / (24 * 60 * 60))
     }
 
     fn bytes(bytes: usize) -> String {
@@ -286,6 +317,13 @@ mod tests {
             bytes(usize::try_from(admin::ask::ASK_BYTES).unwrap()),
             rights::SINGLE_QUESTIONS.to_string(),
             rights::QUESTIONS_AT_A_TIME.to_string(),
+            days(certificate::VALIDITY),
+            days(certificate::AUTHORITY_VALIDITY),
+            days(certificate::BACKDATE),
+            bytes(certificate::PEM_BYTES),
+            certificate::CERTIFICATES.to_string(),
+            certificate::NAMES.to_string(),
+            bytes(certificate::NAME_BYTES),
             seconds(span::LONGEST),
         ];
         let shown: Vec<_> = LIMITS.iter().map(|limit| limit.value).collect();

@@ -16,7 +16,7 @@ use kit::resource::{Resource, Target};
 use kit::tasks::Tasks;
 use kit::write::Writer;
 use kube::Client;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::content::Contents;
 use crate::freshness::Freshness;
@@ -28,6 +28,7 @@ use crate::note::Note;
 use crate::pace::Pace;
 use crate::preinstall::Wanted;
 use crate::revision::{Carriers, Works};
+use crate::runtime::{RuntimeCaches, Runtimes};
 use crate::runtime_mode::PackageRuntime;
 
 /// Nothing is looked at again sooner without a change: whatever the reason, that would be a busy loop.
@@ -90,6 +91,8 @@ pub(crate) struct Caches {
     pub secrets: Live<Meta>,
     /// Metadata of the objects that packages carry, one cache per kind of [`crate::kinds::ALL`].
     pub objects: Vec<Live<Meta>>,
+    /// What runtimes consist of; `None` where Gantry runs no kind of package.
+    pub runtime: Option<RuntimeCaches>,
 }
 
 impl Caches {
@@ -138,7 +141,7 @@ pub(crate) fn by_package(package: &str) -> String {
     format!("package:{package}")
 }
 
-/// Index key of revisions by their own UID; the bare UID is the key of those that it owns.
+/// Index key of packages and revisions by their own UID; the bare UID is the key of those that it owns.
 pub(crate) fn uid_key(uid: &str) -> String {
     format!("uid:{uid}")
 }
@@ -163,6 +166,12 @@ pub(crate) struct Context {
     pub writer: Writer,
     /// Caches.
     pub caches: Caches,
+    /// What is remembered of runtimes.
+    pub runtimes: Runtimes,
+    /// Somebody may need another certificate.
+    pub certificates_wanted: Notify,
+    /// Our last writes to what runtimes consist of.
+    pub runtime_freshness: Freshness,
     /// Registry and content store.
     pub registry: registry::Registry,
     /// Parsed packages.
@@ -183,6 +192,8 @@ pub(crate) struct Context {
     pub revisions: Queue<Key>,
     /// Queue of the dependencies controller.
     pub dependencies: Queue<Key>,
+    /// Queue of the runtime controller.
+    pub running: Queue<Key>,
     /// Events.
     pub events: Events,
     /// What was done to objects.
@@ -243,6 +254,7 @@ impl Context {
         let revisions = self.caches.revisions.iter().flat_map(|(_, live)| live.all());
         let mut living: BTreeSet<String> = revisions.filter_map(|r| uids(&r.metadata)).collect();
         self.works.retain(&living);
+        self.runtimes.retain(&living);
         let packages = self.caches.packages.iter().flat_map(|(_, live)| live.all());
         let packages: BTreeSet<String> = packages.filter_map(|p| uids(&p.metadata)).collect();
         self.checks.retain(&packages);

@@ -62,9 +62,13 @@ pub(crate) fn effective(
     })
 }
 
+/// All ImageConfigs, as they are now.
+pub(crate) fn configs(cx: &Context) -> ImageConfigs<Config> {
+    cx.caches.image_configs.all().into_iter().map(Config).collect()
+}
+
 fn apply(cx: &Context, image: &str) -> Result<Applied, Trouble> {
-    let configs: ImageConfigs<_> = cx.caches.image_configs.all().into_iter().map(Config).collect();
-    configs.apply(image).map_err(|error| {
+    configs(cx).apply(image).map_err(|error| {
         terminal(
             Reason::InvalidImageConfig,
             format!("cannot get image rewrite config for {image}: {error}"),
@@ -73,7 +77,7 @@ fn apply(cx: &Context, image: &str) -> Result<Applied, Trouble> {
 }
 
 /// A cached config, seen through a reference count.
-struct Config(std::sync::Arc<api::image_config::ImageConfig>);
+pub(crate) struct Config(std::sync::Arc<api::image_config::ImageConfig>);
 
 impl std::borrow::Borrow<api::image_config::ImageConfig> for Config {
     fn borrow(&self) -> &api::image_config::ImageConfig {
@@ -92,6 +96,16 @@ fn secret_names(secrets: Option<&[LocalObjectReference]>, applied: &Applied) -> 
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
     names
+}
+
+/// Names of the secrets that an image is pulled with: the package's, then the ImageConfig's. An ImageConfig that can't be
+/// used names none.
+pub(crate) fn pull_secrets(
+    cx: &Context,
+    image: &str,
+    secrets: Option<&[LocalObjectReference]>,
+) -> Vec<String> {
+    secret_names(secrets, &apply(cx, image).unwrap_or_default())
 }
 
 /// Whether a secret is among those that a reference is fetched with, but for those of our service account.

@@ -6,6 +6,7 @@
 
 pub mod args;
 mod beside;
+pub mod certificates;
 pub mod conditions;
 mod content;
 mod context;
@@ -27,6 +28,7 @@ mod process;
 mod quantity;
 pub mod revision;
 mod rights;
+pub mod runtime;
 pub mod runtime_mode;
 mod status;
 mod wiring;

@@ -231,6 +231,32 @@ pub const LIMITS: &[Limit] = &[
         "least recently used goes first; what revisions need stays",
         "--cache-size",
     ),
+    Limit::fixed(
+        "certificates written in one pass",
+        "20",
+        "the next pass follows at once; the API server and kubelets get no burst",
+    ),
+    Limit::fixed(
+        "pause between such passes",
+        "1 s",
+        "two hundred certificates are through within ten",
+    ),
+    Limit::fixed(
+        "wait until all who mount a secret have read it",
+        "300 s",
+        "a kubelet looks once a minute at what may be a minute old; programs look again every ten seconds",
+    ),
+    Limit::fixed(
+        "authorities in one bundle",
+        "4",
+        "one that signs, one that will, two that did",
+    ),
+    Limit::fixed(
+        "longest time without a look at certificates",
+        "3600 s",
+        "a clock that was set puts nothing off for long",
+    ),
+    Limit::fixed("secrets read at a time", "8", "after a start each is read once"),
 ];
 
 #[cfg(test)]
@@ -238,7 +264,7 @@ mod tests {
     use super::*;
     use crate::manager::check;
     use crate::revision::{doubt, establish, job, plan, preflight, served, work};
-    use crate::{beside, conditions, content, crds, definitions, images, metrics, preinstall};
+    use crate::{beside, certificates, conditions, content, crds, definitions, images, metrics, preinstall};
 
     #[test]
     fn the_table_says_what_the_constants_are() {
@@ -337,6 +363,21 @@ mod tests {
                 "packages named in metrics",
                 metrics::MAX_NAMED_PACKAGES.to_string(),
             ),
+            (
+                "certificates written in one pass",
+                certificates::WRITES.to_string(),
+            ),
+            ("pause between such passes", seconds(certificates::PAUSE)),
+            (
+                "wait until all who mount a secret have read it",
+                seconds(certificates::SETTLE),
+            ),
+            ("authorities in one bundle", certificates::AUTHORITIES.to_string()),
+            (
+                "longest time without a look at certificates",
+                seconds(certificates::LONGEST_WAIT),
+            ),
+            ("secrets read at a time", certificates::READS.to_string()),
         ];
         for (name, value) in constants {
             let row = LIMITS

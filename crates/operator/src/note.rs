@@ -29,11 +29,15 @@ pub enum Told {
     NotSynced,
     /// Labels and annotations of the package could not be written to the revision.
     MetadataNotSynced,
+    /// The program of a revision runs.
+    RuntimeReady,
+    /// The program of a revision does not run, or not well.
+    RuntimeNotReady,
 }
 
 impl Told {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Installed,
         Self::NotInstalled,
         Self::NotUnpacked,
@@ -45,12 +49,17 @@ impl Told {
         Self::Synced,
         Self::NotSynced,
         Self::MetadataNotSynced,
+        Self::RuntimeReady,
+        Self::RuntimeNotReady,
     ];
 
     /// Whether somebody should look.
     #[must_use]
     pub const fn is_warning(self) -> bool {
-        !matches!(self, Self::Installed | Self::Paused | Self::Synced)
+        !matches!(
+            self,
+            Self::Installed | Self::Paused | Self::Synced | Self::RuntimeReady
+        )
     }
 
     /// `reason` of the event.
@@ -64,7 +73,11 @@ impl Told {
             Self::Paused => "ReconciliationPaused",
             Self::NotParsed => "ParsePackage",
             Self::Linted => "LintPackage",
-            Self::Synced | Self::NotSynced | Self::MetadataNotSynced => "SyncPackage",
+            Self::Synced
+            | Self::NotSynced
+            | Self::MetadataNotSynced
+            | Self::RuntimeReady
+            | Self::RuntimeNotReady => "SyncPackage",
         }
     }
 
@@ -81,6 +94,7 @@ impl Told {
             Self::Linted => "LintPackage",
             Self::Synced | Self::NotSynced => "EstablishObjects",
             Self::MetadataNotSynced => "UpdateMetadata",
+            Self::RuntimeReady | Self::RuntimeNotReady => "RunPackage",
         }
     }
 }
@@ -165,6 +179,8 @@ mod tests {
             "Synced: Normal SyncPackage EstablishObjects",
             "NotSynced: Warning SyncPackage EstablishObjects",
             "MetadataNotSynced: Warning SyncPackage UpdateMetadata",
+            "RuntimeReady: Normal SyncPackage RunPackage",
+            "RuntimeNotReady: Warning SyncPackage RunPackage",
         ];
         assert_eq!(table, expected);
         assert_eq!(Told::ALL.iter().collect::<BTreeSet<_>>().len(), Told::ALL.len());

@@ -109,7 +109,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(address) = ask_ready {
         return kit::admin::ask::ready(&address).await.map_err(anyhow::Error::msg);
     }
-    let runtime = package_runtime.supported()?;
+    let runtime = package_runtime;
     solve::Version::parse(&crossplane_version)
         .with_context(|| format!("--crossplane-version {crossplane_version:?} is no version"))?;
     let timing = election.timing()?;
@@ -136,7 +136,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let leases = kit::client::connect(&client, &user_agent).await?;
     let reach = Reach::default();
     let client = kit::client::connect_behind(&client, &user_agent, &fence, &reach).await?;
-    rights::check(&client, &namespace, elects).await?;
+    rights::check(&client, &namespace, elects, runtime.runs_any()).await?;
 
     let readiness = Readiness::default();
     // Watches, the admin server and the election outlive the controllers: they stop when these have drained.
@@ -168,7 +168,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     Leading::register(&metrics, fence.clone());
     let writer = Writer::new(client.clone(), fence.clone(), Writes::register(&metrics));
     let watches = Watches::new(client.clone(), base.clone(), WatchCounts::register(&metrics));
-    let caches = wiring::caches(&watches, &namespace);
+    let caches = wiring::caches(&watches, &namespace, runtime.runs_any());
     caches.register(&readiness);
     let reconciles = Reconciles::register(&metrics);
     let identity = lease::identity();
@@ -188,7 +188,11 @@ async fn run(args: Args) -> anyhow::Result<()> {
         checks: Default::default(),
         packages: Queue::new("manager", Some(reconciles.clone())),
         revisions: Queue::new("revision", Some(reconciles.clone())),
-        dependencies: Queue::new("dependencies", Some(reconciles)),
+        dependencies: Queue::new("dependencies", Some(reconciles.clone())),
+        running: Queue::new("runtime", Some(reconciles)),
+        runtimes: Default::default(),
+        certificates_wanted: Default::default(),
+        runtime_freshness: Default::default(),
         events,
         work_figures: WorkFigures::register(&metrics),
         ready_times: ReadyTimes::register(&metrics),

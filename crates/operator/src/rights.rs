@@ -13,8 +13,13 @@ use crate::revision::plan::NAMED_REFUSALS;
 ///
 /// # Errors
 /// One sentence that names verb, resource and namespace.
-pub(crate) async fn check(client: &kube::Client, namespace: &str, elects: bool) -> anyhow::Result<()> {
-    let missing = match rights::missing(client, namespace, all(namespace)).await {
+pub(crate) async fn check(
+    client: &kube::Client,
+    namespace: &str,
+    elects: bool,
+    runs: bool,
+) -> anyhow::Result<()> {
+    let missing = match rights::missing(client, namespace, all(namespace, runs)).await {
         Ok(missing) => missing,
         Err(why) => {
             tracing::warn!(why, "the API server does not tell which rights this process has");
@@ -45,11 +50,12 @@ fn is_needed(right: &Right, elects: bool) -> bool {
     watched || lease
 }
 
-/// The rights of [`rbac`] for an operator in this namespace.
-fn all(namespace: &str) -> Vec<Right> {
-    let parts: [(Option<&str>, &[Rule]); 3] = [
+/// The rights of [`rbac`] for an operator in this namespace, which runs the programs of packages or does not.
+fn all(namespace: &str, runs: bool) -> Vec<Right> {
+    let parts: [(Option<&str>, &[Rule]); 4] = [
         (None, rbac::CLUSTER),
         (Some(namespace), rbac::NAMESPACE),
+        (Some(namespace), if runs { rbac::RUNTIME } else { &[] }),
         (Some(rbac::EVENTS_NAMESPACE), rbac::EVENTS),
     ];
     let mut all = vec![];
@@ -103,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let all = all("ns");
+        let all = all("ns", false);
         let secrets: Vec<Right> = all.iter().filter(|r| r.resource == "secrets").cloned().collect();
         assert_eq!(sentence(&secrets), "get, list, watch secrets in namespace ns");
         let everything = sentence(&all);

@@ -7,7 +7,7 @@ use api::pkg::PackageKind;
 /// How the controllers of one kind of package run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum RuntimeMode {
-    /// Gantry runs them as Deployments. Not built yet: refused at start.
+    /// Gantry runs them as Deployments.
     Deployment,
     /// Somebody else runs them and writes the runtime's conditions.
     External,
@@ -47,12 +47,6 @@ pub enum PackageRuntimeError {
     /// A runtime that isn't one.
     #[error("unknown package runtime {0:?}, supported: [Deployment, External, None]")]
     Runtime(String),
-    /// Understood, but not built yet.
-    #[error(
-        "package runtime Deployment is not available in this version for kind {0}: use None (nothing is run) or \
-         External (somebody else runs it), for example --package-runtime=None"
-    )]
-    NotBuilt(PackageKind),
 }
 
 impl PackageRuntime {
@@ -110,17 +104,10 @@ impl PackageRuntime {
         Ok(modes)
     }
 
-    /// What was asked for can be done by this version.
-    ///
-    /// # Errors
-    /// Names the kind whose runtime isn't built yet.
-    pub fn supported(self) -> Result<Self, PackageRuntimeError> {
-        for kind in [PackageKind::Provider, PackageKind::Function] {
-            if self.of(kind) == RuntimeMode::Deployment {
-                return Err(PackageRuntimeError::NotBuilt(kind));
-            }
-        }
-        Ok(self)
+    /// Whether Gantry itself runs a kind.
+    #[must_use]
+    pub fn runs_any(&self) -> bool {
+        [self.provider, self.function].contains(&RuntimeMode::Deployment)
     }
 }
 
@@ -203,24 +190,6 @@ mod tests {
         assert_eq!(
             PackageRuntime::parse("None").unwrap(),
             PackageRuntime::parse("").unwrap()
-        );
-    }
-
-    #[test]
-    fn what_is_not_built_is_refused_with_a_sentence() {
-        let refused = PackageRuntime::parse("Provider=Deployment;Function=None")
-            .unwrap()
-            .supported()
-            .unwrap_err();
-        assert!(
-            refused.to_string().contains("for kind Provider: use None"),
-            "{refused}"
-        );
-        assert!(
-            PackageRuntime::parse("Function=External")
-                .unwrap()
-                .supported()
-                .is_ok()
         );
     }
 }

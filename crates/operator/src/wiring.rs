@@ -16,20 +16,27 @@ use kit::watch::{Watch, Watches};
 use oci::Digest;
 use tokio::sync::Notify;
 
+use crate::certificates::{Keeper, Rules};
 use crate::context::{Caches, Context, PerKind, by_need, by_package, by_source, uid_key};
 use crate::key::Key;
+use crate::runtime::{self, RuntimeCaches};
 use crate::{dependencies, images, kinds, manager, revision};
 
 /// The store's pins are brought up to date this long after revisions changed: eviction is not in a hurry.
 const PIN_PAUSE: Duration = Duration::from_secs(2);
 
 /// Starts all caches.
-pub(crate) fn caches(watches: &Watches, namespace: &str) -> Caches {
+pub(crate) fn caches(watches: &Watches, namespace: &str, runtimes: bool) -> Caches {
     Caches {
         packages: PerKind::of(|kind| {
             watches.objects::<Package>(kind, Watch::optional(), |package: &Package| {
                 let source = dependencies::plan::source(&package.spec.package);
-                source.map(|source| by_source(&source)).into_iter().collect()
+                let uid = package.metadata.uid.as_deref().map(uid_key);
+                source
+                    .map(|source| by_source(&source))
+                    .into_iter()
+                    .chain(uid)
+                    .collect()
             })
         }),
         revisions: PerKind::of(|kind| {
@@ -63,6 +70,7 @@ pub(crate) fn caches(watches: &Watches, namespace: &str) -> Caches {
                 watches.metadata(&kind.resource, watch)
             })
             .collect(),
+        runtime: runtimes.then(|| RuntimeCaches::start(watches, namespace)),
     }
 }
 
@@ -79,6 +87,12 @@ impl Caches {
         readiness.store(&self.secrets);
         for live in &self.objects {
             readiness.store(live);
+        }
+        if let Some(runtime) = &self.runtime {
+            readiness.store(&runtime.configs);
+            readiness.store(&runtime.deployments);
+            readiness.store(&runtime.services);
+            readiness.store(&runtime.accounts);
         }
     }
 
@@ -100,6 +114,12 @@ impl Caches {
         for live in &self.objects {
             one(live).await;
         }
+        if let Some(runtime) = &self.runtime {
+            one(&runtime.configs).await;
+            one(&runtime.deployments).await;
+            one(&runtime.services).await;
+            one(&runtime.accounts).await;
+        }
     }
 
     /// Our own kinds were just defined: their watches look again at once.
@@ -111,6 +131,9 @@ impl Caches {
             live.poke();
         }
         self.image_configs.poke();
+        if let Some(runtime) = &self.runtime {
+            runtime.configs.poke();
+        }
     }
 
     /// Waits until the watches of our own kinds have noticed that these exist.
@@ -122,6 +145,9 @@ impl Caches {
             live.until_listed().await;
         }
         self.image_configs.until_listed().await;
+        if let Some(runtime) = &self.runtime {
+            runtime.configs.until_listed().await;
+        }
     }
 }
 
@@ -150,6 +176,9 @@ pub(crate) fn start(cx: &Arc<Context>, tasks: &Tasks, concurrency: usize) {
         });
         phases(cx, tasks, live);
     }
+    if let Some(caches) = &cx.caches.runtime {
+        follow_runtimes(cx, tasks, caches);
+    }
     keep_pins(cx, tasks, pins);
 
     let stopping = tasks.stopping();
@@ -177,6 +206,68 @@ pub(crate) fn start(cx: &Arc<Context>, tasks: &Tasks, concurrency: usize) {
             move |key| dependencies::reconcile(context.clone(), key),
         ),
     );
+    let context = cx.clone();
+    tasks.spawn_fallible(
+        "runtime",
+        queue::run(cx.running.clone(), concurrency, stopping.clone(), move |key| {
+            runtime::reconcile(context.clone(), key)
+        }),
+    );
+}
+
+/// Changes of what runtimes consist of.
+fn follow_runtimes(cx: &Arc<Context>, tasks: &Tasks, caches: &RuntimeCaches) {
+    let namespace = cx.options.namespace.clone();
+    let keeper = Keeper::new(
+        cx.writer.clone(),
+        cx.caches.secrets.clone(),
+        namespace,
+        Rules::default(),
+    );
+    let (context, stopping) = (cx.clone(), tasks.stopping().clone());
+    tasks.spawn("certificates", async move {
+        stopping
+            .run_until_cancelled(runtime::certify::keep(context, keeper))
+            .await;
+    });
+    follow(cx, tasks, &cx.caches.secrets, |cx, _| {
+        cx.certificates_wanted.notify_one()
+    });
+    follow(cx, tasks, &caches.configs, |cx, change| {
+        cx.certificates_wanted.notify_one();
+        if let Some(caches) = &cx.caches.runtime {
+            for kind in PackageKind::ALL.into_iter().filter(|kind| kind.has_runtime()) {
+                for key in runtime::observe::configured_by(cx, caches, kind, &change.name) {
+                    cx.running.add(key);
+                }
+            }
+        }
+    });
+    for live in [&caches.deployments, &caches.services, &caches.accounts] {
+        follow(cx, tasks, live, |cx, change| {
+            let states = change.states();
+            let owners = states.flat_map(|object| object.metadata.owner_references.iter().flatten());
+            for owner in owners {
+                run_siblings(cx, &uid_key(&owner.uid));
+                // Of a package: the key of the revisions that it owns.
+                run_siblings(cx, &owner.uid);
+            }
+        });
+    }
+}
+
+/// All revisions of the packages whose revision has this index key: one ends when another may start.
+fn run_siblings(cx: &Context, key: &str) {
+    for (kind, live) in cx.caches.revisions.iter().filter(|(kind, _)| kind.has_runtime()) {
+        for revision in live.lookup_objects(key) {
+            let package = revision::package_of(cx, kind, &revision);
+            let siblings = package.map(|package| revision::siblings(cx, kind, &revision, &package));
+            for revision in siblings.into_iter().flatten().chain([revision]) {
+                cx.running
+                    .add(Key::new(kind, revision.metadata.name.clone().unwrap_or_default()));
+            }
+        }
+    }
 }
 
 fn follow<T: Send + Sync + 'static>(
@@ -246,6 +337,12 @@ fn revision_changed(cx: &Context, kind: PackageKind, change: &Change<Revision>) 
     let key = Key::new(kind, change.name.clone());
     cx.revisions.add(key.clone());
     cx.dependencies.add(key.clone());
+    if kind.has_runtime() && cx.caches.runtime.is_some() {
+        cx.certificates_wanted.notify_one();
+        for state in change.states() {
+            run_siblings(cx, &uid_key(state.metadata.uid.as_deref().unwrap_or_default()));
+        }
+    }
     let said = |r: &Arc<Revision>| {
         (
             r.metadata.generation,
@@ -371,8 +468,11 @@ pub(crate) fn everything(cx: &Context) {
         for revision in live.all() {
             cx.works
                 .touch(revision.metadata.uid.as_deref().unwrap_or_default());
-            cx.revisions
-                .add(Key::new(kind, revision.metadata.name.clone().unwrap_or_default()));
+            let key = Key::new(kind, revision.metadata.name.clone().unwrap_or_default());
+            if kind.has_runtime() {
+                cx.running.add(key.clone());
+            }
+            cx.revisions.add(key);
         }
     }
 }

@@ -28,7 +28,12 @@ const fn help(on: &'static [Type], meaning: &'static str, cause: &'static str, r
 /// Remedy of a state that is as it should be.
 const NOTHING: &str = "nothing";
 
-const HEALTH: &[Type] = &[Type::Healthy, Type::RevisionHealthy, Type::Ready];
+const HEALTH: &[Type] = &[
+    Type::Healthy,
+    Type::RevisionHealthy,
+    Type::RuntimeHealthy,
+    Type::Ready,
+];
 const CHECK: &[Type] = &[Type::UpToDate];
 const CHECKS: &[Type] = &[Type::Preflighted, Type::Ready];
 
@@ -54,8 +59,8 @@ impl Type {
             Self::Healthy => "the revision that serves, and its runtime, are well",
             Self::Synced => "never `True` on packages; `False` while paused",
             Self::RevisionHealthy => "its objects are in place; of an inactive revision: they could be",
-            Self::RuntimeHealthy => "its controller runs; written by whoever runs it, not by Gantry",
-            Self::RuntimeActive => "its controller is not scaled to zero; written by whoever runs it",
+            Self::RuntimeHealthy => "its program runs; written by whoever runs it",
+            Self::RuntimeActive => "its program is not scaled to zero; written by whoever runs it",
             Self::Preflighted => "what it would change was checked, and may be changed",
             Self::Established => "all its objects are in place and served",
             Self::DependenciesResolved => "what it needs is installed, in a version that fits",
@@ -106,6 +111,12 @@ impl Reason {
                  message quotes the revision's condition.",
                 "do what the message says; `kubectl describe` of the revision shows its conditions and events",
             ),
+            Self::ActiveRuntime => help(
+                &[Type::RuntimeActive],
+                "The program runs, as far as it is asked to.",
+                "Its Deployment has the replicas that were asked for.",
+                NOTHING,
+            ),
             Self::UnknownPackageRevisionHealth => help(
                 &[Type::Healthy, Type::RevisionHealthy],
                 "Not known. Gantry only reads this; Crossplane's package manager wrote it.",
@@ -113,7 +124,7 @@ impl Reason {
                 "wait for the next look, or ask for one by changing an annotation",
             ),
             Self::AwaitingActivation => help(
-                &[Type::Ready, Type::Healthy],
+                &[Type::Ready, Type::Healthy, Type::RuntimeActive],
                 "The revision is checked and waits for a person; on `Healthy`: the runtime is scaled to zero on purpose.",
                 "`spec.revisionActivationPolicy` is Manual.",
                 "set spec.desiredState of the revision to Active",
@@ -377,9 +388,7 @@ mod tests {
 
     #[test]
     fn each_condition_has_a_reason() {
-        // Written by whoever runs controllers.
-        let others = [Type::RuntimeHealthy, Type::RuntimeActive];
-        for type_ in Type::ALL.iter().filter(|t| !others.contains(t)) {
+        for type_ in Type::ALL {
             let has = Reason::ALL.iter().any(|reason| reason.help().on.contains(type_));
             assert!(has, "{type_} has no reason");
         }

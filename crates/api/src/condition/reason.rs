@@ -16,6 +16,8 @@ closed! {
         UnhealthyPackageRevision,
         /// Healthy, RevisionHealthy, RuntimeHealthy: not known. Only read, from older versions.
         UnknownPackageRevisionHealth,
+        /// RuntimeActive: not scaled to zero.
+        ActiveRuntime,
         /// RuntimeActive, Healthy: scaled to zero. Ready (ours): a person has to activate the revision.
         AwaitingActivation,
         /// Synced: paused by annotation.

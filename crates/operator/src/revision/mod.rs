@@ -27,6 +27,7 @@ use crate::context::Context;
 use crate::freshness;
 use crate::key::Key;
 
+pub(crate) use observe::{package_of, siblings};
 pub(crate) use task::digest;
 
 /// Looks at one revision and does what is to be done.

@@ -20,15 +20,7 @@ pub(crate) fn observe(cx: &Context, key: &Key) -> Option<Seen> {
         cx.forget_gone();
         return None;
     };
-    let owner = revision
-        .metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|o| o.controller == Some(true));
-    let name = owner.map(|o| o.name.as_str()).or(revision.package_name());
-    let package = name.and_then(|name| cx.caches.package(&Key::new(key.kind, name)));
-    let package = package.filter(|p| owner.is_none_or(|o| Some(&o.uid) == p.metadata.uid.as_ref()));
+    let package = package_of(cx, key.kind, &revision);
     let uid = revision.metadata.uid.clone().unwrap_or_default();
     let siblings = package
         .as_ref()
@@ -55,6 +47,19 @@ pub(crate) fn observe(cx: &Context, key: &Key) -> Option<Seen> {
         controls,
         image,
     })
+}
+
+/// The package that controls a revision or, where nothing does, the one that its label names.
+pub(crate) fn package_of(cx: &Context, kind: PackageKind, revision: &Revision) -> Option<Arc<Package>> {
+    let owner = revision
+        .metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|o| o.controller == Some(true));
+    let name = owner.map(|o| o.name.as_str()).or(revision.package_name());
+    let package = name.and_then(|name| cx.caches.package(&Key::new(kind, name)));
+    package.filter(|p| owner.is_none_or(|o| Some(&o.uid) == p.metadata.uid.as_ref()))
 }
 
 /// Who has a say about the objects of a revision, as the caches know it now.

@@ -309,16 +309,15 @@ impl Run {
             .await
             .map_err(|error| format!("cannot get webhook tls secret: {error}"))?
             .ok_or_else(|| format!("cannot get webhook tls secret: {secret} does not exist"))?;
-        let certificate = secret
-            .pointer("/data/tls.crt")
-            .and_then(serde_json::Value::as_str)
-            .unwrap_or_default();
-        let empty = base64::engine::general_purpose::STANDARD
-            .decode(certificate)
-            .is_ok_and(|pem| pem.is_empty());
-        if empty {
-            return Err("the value for the key tls.crt cannot be empty".to_owned());
-        }
+        // Who calls trusts the authority, so that a renewed certificate needs no other bundle. A secret that others made
+        // may hold none: then the certificate itself is trusted, as in the reference.
+        let value = |key: &str| {
+            let text = secret.pointer(&format!("/data/{key}"))?.as_str()?;
+            let pem = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+            (!pem.is_empty()).then_some(text)
+        };
+        let certificate = value("tls.crt").ok_or("the value for the key tls.crt cannot be empty")?;
+        let certificate = value("ca.crt").unwrap_or(certificate);
         Ok(Some(WebhookService {
             ca_bundle: certificate.to_owned(),
             ..service

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use api::rbac::{CLUSTER, EVENTS, EVENTS_NAMESPACE, NAMESPACE, Rule};
+use api::rbac::{CLUSTER, EVENTS, EVENTS_NAMESPACE, NAMESPACE, RUNTIME, Rule};
 
 use super::YAML_HEADER;
 
@@ -15,7 +15,7 @@ pub(super) fn file() -> String {
     let own = Some(api::DEFAULT_NAMESPACE);
     push(&mut file, "v1", "ServiceAccount", own, "");
     role(&mut file, "ClusterRole", None, CLUSTER);
-    role(&mut file, "Role", own, NAMESPACE);
+    role(&mut file, "Role", own, &[NAMESPACE, RUNTIME].concat());
     role(&mut file, "Role", Some(EVENTS_NAMESPACE), EVENTS);
     file
 }
@@ -89,7 +89,8 @@ mod tests {
             "RoleBinding",
         ];
         assert_eq!(kinds, expected);
-        for (document, rules) in [(1, CLUSTER), (3, NAMESPACE), (5, EVENTS)] {
+        let own = [NAMESPACE, RUNTIME].concat();
+        for (document, rules) in [(1, CLUSTER), (3, &own), (5, EVENTS)] {
             let written = documents[document]["rules"].as_array().unwrap();
             assert_eq!(written.len(), rules.len());
             for (written, rule) in written.iter().zip(rules) {

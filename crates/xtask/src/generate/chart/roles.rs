@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use api::rbac::{CLUSTER, ENFORCED, EVENTS, EVENTS_NAMESPACE, NAMESPACE, Rule};
+use api::rbac::{CLUSTER, ENFORCED, EVENTS, EVENTS_NAMESPACE, NAMESPACE, RUNTIME, Rule};
 
 use crate::generate::{YAML_HEADER, rbac};
 
@@ -19,7 +19,13 @@ pub(super) fn file() -> String {
     let name = format!("{CLUSTER_NAME}:owner-references");
     role(&mut file, "ClusterRole", &name, None, ENFORCED);
     file.push_str("{{- end }}\n");
-    role(&mut file, "Role", FULL_NAME, Some(OWN), NAMESPACE);
+    role(
+        &mut file,
+        "Role",
+        FULL_NAME,
+        Some(OWN),
+        &[NAMESPACE, RUNTIME].concat(),
+    );
     role(&mut file, "Role", CLUSTER_NAME, Some(EVENTS_NAMESPACE), EVENTS);
     file.push_str("{{- end }}\n");
     file

@@ -1,0 +1,110 @@
+//! Runtimes: the programs of Providers and Functions, as Deployments (design §3).
+
+mod act;
+pub(crate) mod certify;
+pub mod compare;
+pub mod deployment;
+pub mod health;
+mod memory;
+pub mod objects;
+pub(crate) mod observe;
+pub mod plan;
+pub mod templates;
+
+use std::sync::Arc;
+
+use api::label;
+use api::pkg::PackageKind;
+use api::runtime_config::DeploymentRuntimeConfig;
+use kit::live::Live;
+use kit::queue::Next;
+use kit::resource::Resource;
+use kit::watch::{Watch, Watches};
+use kube::core::{ApiResource, DynamicObject};
+
+pub use memory::Runtimes;
+
+use crate::context::Context;
+use crate::freshness;
+use crate::key::Key;
+use crate::runtime_mode::RuntimeMode;
+
+/// Caches of what runtimes consist of, in the operator's namespace.
+pub(crate) struct RuntimeCaches {
+    /// Runtime configs.
+    pub configs: Live<DeploymentRuntimeConfig>,
+    /// Deployments; indexed by owners' UIDs and by the package whose pods they select.
+    pub deployments: Live<DynamicObject>,
+    /// Services; indexed by owners' UIDs.
+    pub services: Live<DynamicObject>,
+    /// Service accounts; indexed by owners' UIDs.
+    pub accounts: Live<DynamicObject>,
+}
+
+/// Index key of Deployments by the package whose pods they select.
+pub(crate) fn by_selector(kind: PackageKind, package: &str) -> String {
+    format!("{kind}:{package}")
+}
+
+fn owners(object: &DynamicObject) -> Vec<String> {
+    let owners = object.metadata.owner_references.iter().flatten();
+    owners.map(|owner| owner.uid.clone()).collect()
+}
+
+fn selected(object: &DynamicObject) -> Vec<String> {
+    let labels = object.data.pointer("/spec/selector/matchLabels");
+    let of = |kind, label: &str| {
+        let name = labels.and_then(|labels| labels.get(label)?.as_str())?;
+        Some(by_selector(kind, name))
+    };
+    let provider = of(PackageKind::Provider, label::PROVIDER);
+    let function = of(PackageKind::Function, label::FUNCTION);
+    owners(object)
+        .into_iter()
+        .chain(provider)
+        .chain(function)
+        .collect()
+}
+
+impl RuntimeCaches {
+    /// Starts them.
+    pub(crate) fn start(watches: &Watches, namespace: &str) -> Self {
+        let within = || Watch::all().within(namespace);
+        let of = |resource: &Resource, index: fn(&DynamicObject) -> Vec<String>| {
+            watches.objects::<DynamicObject>(ApiResource::from(resource), within(), index)
+        };
+        Self {
+            configs: watches.objects::<DeploymentRuntimeConfig>((), Watch::optional(), |_| vec![]),
+            deployments: of(&objects::DEPLOYMENTS, selected),
+            services: of(&objects::SERVICES, owners),
+            accounts: of(&objects::ACCOUNTS, owners),
+        }
+    }
+}
+
+/// Looks at the runtime of one revision and does what is to be done.
+pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
+    let Some(caches) = &cx.caches.runtime else {
+        return Next::Await;
+    };
+    let Some(seen) = observe::observe(&cx, caches, &key) else {
+        return Next::Await;
+    };
+    if cx.options.runtime.of(key.kind) != RuntimeMode::Deployment {
+        return Next::Await;
+    }
+    let now = kit::clock::steady();
+    let named = [&seen.named.deployment, &seen.named.service, &seen.named.account];
+    let metas = named
+        .into_iter()
+        .flatten()
+        .filter_map(|live| serde_json::from_value(live.get("metadata")?.clone()).ok());
+    let stale = metas
+        .into_iter()
+        .any(|meta| cx.runtime_freshness.is_stale(&meta, now));
+    if stale || cx.freshness.is_stale(&seen.revision.metadata, now) {
+        return Next::After(freshness::RECHECK);
+    }
+    let plan = plan::plan(&seen, now);
+    act::act(&cx, &key, &seen, plan).await
+}
