@@ -26,8 +26,11 @@ const STEP: Duration = Duration::from_secs(30);
 /// Name of the role for an API server that enforces owner references.
 const ENFORCING: &str = "gantry-operator-owner-references";
 
-/// The roles: kind, name, namespace, rules in their order; one role may have several lists.
-const ROLES: [(&str, &str, Option<&str>, &[&[Rule]]); 4] = [
+/// Rules of a role in their order; one role may have several lists.
+type Rules = &'static [&'static [Rule]];
+
+/// The roles: kind, name, namespace, rules.
+const ROLES: [(&str, &str, Option<&str>, Rules); 4] = [
     ("clusterrole", ACCOUNT, None, &[CLUSTER]),
     ("clusterrole", ENFORCING, None, &[ENFORCED]),
     ("role", ACCOUNT, Some(NAMESPACE), &[OWN, RUNTIME]),

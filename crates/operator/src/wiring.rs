@@ -231,7 +231,7 @@ fn follow_runtimes(cx: &Arc<Context>, tasks: &Tasks, caches: &RuntimeCaches) {
             .await;
     });
     follow(cx, tasks, &cx.caches.secrets, |cx, _| {
-        cx.certificates_wanted.notify_one()
+        cx.certificates_wanted.notify_one();
     });
     follow(cx, tasks, &caches.configs, |cx, change| {
         cx.certificates_wanted.notify_one();

@@ -105,7 +105,7 @@ pub(crate) struct Memory<T>(HashMap<String, Known<T>>);
 /// What is known without asking.
 enum Answer<T> {
     Absent,
-    Known(Meta, T),
+    Known(Box<Meta>, T),
     Ask,
 }
 
@@ -139,12 +139,12 @@ impl<T: Clone> Memory<T> {
                 if meta.uid == known.meta.uid && meta.resource_version == known.meta.resource_version =>
             {
                 known.written = None;
-                Answer::Known(meta.clone(), known.what.clone())
+                Answer::Known(Box::new(meta.clone()), known.what.clone())
             }
             Some(meta) if ahead && older(meta, &known.meta) => {
-                Answer::Known(known.meta.clone(), known.what.clone())
+                Answer::Known(Box::new(known.meta.clone()), known.what.clone())
             }
-            None if ahead => Answer::Known(known.meta.clone(), known.what.clone()),
+            None if ahead => Answer::Known(Box::new(known.meta.clone()), known.what.clone()),
             Some(_) => Answer::Ask,
             None => {
                 self.0.remove(name);
@@ -181,7 +181,7 @@ impl Observer<'_> {
         Ok(match memory.ask(name, cached.as_deref(), self.steady) {
             Answer::Absent => AuthorityHeld::absent(),
             Answer::Known(meta, held) => AuthorityHeld {
-                meta: Some(meta),
+                meta: Some(*meta),
                 ..held
             },
             Answer::Ask => match get(self.client, self.namespace, name).await? {
@@ -207,7 +207,13 @@ impl Observer<'_> {
             match memory.ask(name, (self.cached)(name).as_deref(), self.steady) {
                 Answer::Absent => {}
                 Answer::Known(meta, contents) => {
-                    held.insert(name.to_owned(), Held { meta, contents });
+                    held.insert(
+                        name.to_owned(),
+                        Held {
+                            meta: *meta,
+                            contents,
+                        },
+                    );
                 }
                 Answer::Ask => unknown.push(name.to_owned()),
             }

@@ -65,6 +65,9 @@ fn want(name: &str, usage: Usage) -> Want {
     }
 }
 
+/// What a secret was: until when, its chain, and whom it trusts.
+type Past = (Timestamp, Vec<Certificate>, Vec<Certificate>);
+
 /// Secrets in a cluster that nobody else writes, and all that was ever in them.
 #[derive(Clone)]
 struct World {
@@ -81,8 +84,7 @@ struct World {
     writes: Vec<(Timestamp, String)>,
     /// What was read, since reading takes long in a test's build.
     read: RefCell<BTreeMap<String, (Data, Contents)>>,
-    /// By secret: until when it was the state, chain, and whom it trusts.
-    past: BTreeMap<String, Vec<(Timestamp, Vec<Certificate>, Vec<Certificate>)>>,
+    past: BTreeMap<String, Vec<Past>>,
 }
 
 impl World {
