@@ -105,6 +105,11 @@ pub const LIMITS: &[Limit] = &[
         "as the official clients wait",
     ),
     fixed(
+        "watches: longest delay after the API server was away",
+        "5 s",
+        "nothing is decided on what is known until all is listed again",
+    ),
+    fixed(
         "watches: pause while a kind is not served",
         "10 s",
         "a new kind is noticed soon; a hint makes it at once",
@@ -291,6 +296,7 @@ mod tests {
             read::PAGES.to_string(),
             seconds(watch::WATCH_FIRST_DELAY),
             seconds(watch::WATCH_LONGEST_DELAY),
+            seconds(watch::WATCH_DOUBT_DELAY),
             seconds(watch::ABSENT_RETRY),
             seconds(watch::ABSENT_CONFIRM),
             seconds(backoff::FIRST_DELAY),

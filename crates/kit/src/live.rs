@@ -283,7 +283,7 @@ impl<T> Live<T> {
     /// Whether the API server was away, and has not listed everything since. It may have come back with an older state: what
     /// is known may never have happened, also where another watch shows the present already.
     pub fn in_doubt(&self) -> bool {
-        self.inner.store().doubtful
+        self.inner.in_doubt()
     }
 
     /// Waits until [`Live::is_listed`], or the watch was stopped.
@@ -346,6 +346,10 @@ impl<T> Inner<T> {
     /// The API server was away.
     pub(crate) fn doubt(&self) {
         self.store().doubtful = true;
+    }
+
+    pub(crate) fn in_doubt(&self) -> bool {
+        self.store().doubtful
     }
 
     /// An object appeared or changed.

@@ -38,6 +38,9 @@ pub const WATCH_FIRST_DELAY: Duration = Duration::from_millis(800);
 /// Longest delay between two attempts of a failing watch.
 pub const WATCH_LONGEST_DELAY: Duration = Duration::from_secs(30);
 
+/// Longest such delay after the API server was away, until everything was listed again: others wait for that.
+pub const WATCH_DOUBT_DELAY: Duration = Duration::from_secs(5);
+
 /// Objects per page of the initial list, as the official clients do it.
 pub const WATCH_PAGE: u32 = 500;
 
@@ -285,7 +288,11 @@ impl<T: Send + Sync + 'static> Supervisor<T> {
                     if away {
                         self.inner.doubt();
                     }
-                    self.pause(backoff.next_delay()).await;
+                    let longest = match self.inner.in_doubt() {
+                        true => WATCH_DOUBT_DELAY,
+                        false => WATCH_LONGEST_DELAY,
+                    };
+                    self.pause(backoff.next_delay().min(longest)).await;
                     if away {
                         return Ended::Doubtful;
                     }
