@@ -67,6 +67,12 @@ fn selected(object: &DynamicObject) -> Vec<String> {
 }
 
 impl RuntimeCaches {
+    /// Whether what is known of a kind may never have happened, see [`Live::in_doubt`].
+    fn in_doubt(&self) -> bool {
+        let objects = [&self.deployments, &self.services, &self.accounts];
+        self.configs.in_doubt() || objects.into_iter().any(Live::in_doubt)
+    }
+
     /// Starts them.
     pub(crate) fn start(watches: &Watches, namespace: &str) -> Self {
         let within = || Watch::all().within(namespace);
@@ -87,6 +93,9 @@ pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
     let Some(caches) = &cx.caches.runtime else {
         return Next::Await;
     };
+    if cx.caches.in_doubt(key.kind) || caches.in_doubt() {
+        return Next::After(freshness::RECHECK);
+    }
     let Some(seen) = observe::observe(&cx, caches, &key) else {
         return Next::Await;
     };
