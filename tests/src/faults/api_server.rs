@@ -14,6 +14,8 @@ use crate::state::Subject;
 
 /// One request of so many meets the fault.
 const ONE_IN: u64 = 5;
+/// So many writes meet it where there are not five.
+const FEW: u64 = 2;
 /// Half a second.
 const BEAT: Duration = Duration::from_millis(500);
 
@@ -33,9 +35,15 @@ pub(super) async fn answers(stage: &Stage, subject: &Subject, at: Moment, fault:
         Fault::Slow => (Match::any(), vec![Wire::Latency(4 * BEAT)]),
         _ => (Match::mutating(), vec![Wire::status(409)]),
     };
+    // The removal of old revisions is a write or two: the first ones meet it.
+    let few = at.phase == super::Phase::Collect;
     let mut hits = None;
     for wire in wire {
-        hits = Some(stage.api.faults().add(Rule::new(unlucky(meant.clone()), wire)));
+        let rule = match few {
+            true => Rule::new(meant.clone().and(|seen| seen.is_mutating()), wire).times(FEW),
+            false => Rule::new(unlucky(meant.clone()), wire),
+        };
+        hits = Some(stage.api.faults().add(rule));
     }
     // Watches too: all that are open now end, and some of the next ones fail to start.
     stage.api.cut();
