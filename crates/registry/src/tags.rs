@@ -15,6 +15,8 @@ use crate::exchange::{BodyError, Request, same_origin};
 use crate::keychain::Keychain;
 use crate::limits::{MAX_TAG_PAGE_BYTES, MAX_TAG_PAGES, MAX_TAGS, TAG_PAGE_SIZE};
 use crate::metrics::Operation;
+use crate::retry;
+use crate::session::Session;
 
 #[derive(Deserialize)]
 struct Page {
@@ -24,6 +26,11 @@ struct Page {
 
 impl Client {
     /// All tags of a reference's repository, sorted, each once.
+    ///
+    /// Registries have several habits of paging. A link to the next page is followed wherever one is given,
+    /// also behind a page that is short or empty. Without a link a page that is as long as was asked for
+    /// may be one of several, so the list is asked for again from its last tag on; a registry that knows no
+    /// pages then has nothing new.
     ///
     /// # Errors
     /// Any of the kinds of [`Error`]; a list beyond the limits is [`Error::TooLarge`].
@@ -36,66 +43,92 @@ impl Client {
         let at = At::new(reference);
         let work = async {
             let session = self.session(reference, keychain, deadline, "pull")?;
-            let mut url = session.url(&format!("tags/list?n={TAG_PAGE_SIZE}"))?;
+            let first = session.url(&format!("tags/list?n={TAG_PAGE_SIZE}"))?;
+            let mut url = first.clone();
             let mut tags = BTreeSet::new();
             let mut seen = BTreeSet::new();
             for _ in 0..MAX_TAG_PAGES {
-                let request = Request::new(Operation::ListTags, Method::GET, url.clone());
-                let mut answer = session.send(&request, "the list of tags").await?;
-                let next = answer
-                    .response
-                    .headers()
-                    .get_all(LINK)
-                    .iter()
-                    .find_map(|value| next(value.to_str().ok()?));
-                let body = answer
-                    .body(MAX_TAG_PAGE_BYTES)
-                    .await
-                    .map_err(|error| match error {
-                        BodyError::Broken(detail) => Error::Connect {
-                            at: at.clone(),
-                            detail,
-                        },
-                        BodyError::TooLarge(size) => too_large(&at, "a page of tags", size, "8 MiB"),
-                    })?;
-                drop(answer);
-                let page: Page = serde_json::from_slice(&body).map_err(|_| Error::UnexpectedAnswer {
-                    at: at.clone(),
-                    operation: Operation::ListTags.as_str(),
-                    detail: "the list of tags is not the JSON expected".to_owned(),
-                })?;
-                tags.extend(page.tags.unwrap_or_default());
-                if tags.len() > MAX_TAGS {
-                    return Err(too_large(
-                        &at,
-                        "the list of tags",
-                        tags.len().to_string(),
-                        "50000 tags",
-                    ));
-                }
                 seen.insert(url.to_string());
-                let Some(next) = next else {
-                    return Ok(tags.into_iter().collect());
+                let page = page(&session, &url).await?;
+                let (known, length) = (tags.len(), page.tags.len());
+                // The last by order, as registries go by it; a page need not be sorted.
+                let last = page.tags.iter().max().cloned();
+                tags.extend(page.tags);
+                if tags.len() > MAX_TAGS {
+                    let count = tags.len().to_string();
+                    return Err(too_large(&at, "the list of tags", count, "50000 tags"));
+                }
+                url = match (page.next, last) {
+                    (Some(next), _) => {
+                        let target = url.join(&next).ok().filter(|target| same_origin(target, &url));
+                        target.ok_or_else(|| Error::RedirectRefused {
+                            at: at.clone(),
+                            target: Url::parse(&next).map_or(next, |url| crate::transport::origin(&url)),
+                            why: "the next page of tags must be on the registry itself",
+                        })?
+                    }
+                    (None, Some(last)) if length >= TAG_PAGE_SIZE && tags.len() > known => {
+                        let mut next = first.clone();
+                        next.query_pairs_mut().append_pair("last", &last);
+                        next
+                    }
+                    (None, _) => return Ok(tags.into_iter().collect()),
                 };
-                let target = url.join(&next).ok().filter(|target| same_origin(target, &url));
-                url = target.ok_or_else(|| Error::RedirectRefused {
-                    at: at.clone(),
-                    target: Url::parse(&next).map_or(next, |url| crate::transport::origin(&url)),
-                    why: "the next page of tags must be on the registry itself",
-                })?;
                 if seen.contains(url.as_str()) {
-                    // a registry that links in a circle has shown all it has
+                    // A registry that links in a circle has shown all it has.
                     return Ok(tags.into_iter().collect());
                 }
             }
-            Err(too_large(
-                &at,
-                "the list of tags",
-                format!("more than {MAX_TAG_PAGES} pages"),
-                "100 pages",
-            ))
+            let pages = format!("more than {MAX_TAG_PAGES} pages");
+            Err(too_large(&at, "the list of tags", pages, "100 pages"))
         };
         deadline.bound(&at, "listing tags", work).await
+    }
+}
+
+/// A page of tags, and where the next one is.
+struct Read {
+    tags: Vec<String>,
+    next: Option<String>,
+}
+
+/// One page. A body that breaks off is fetched again as a whole.
+async fn page(session: &Session<'_>, url: &Url) -> Result<Read, Error> {
+    let policy = session.inner.config.retry;
+    let mut attempt = 1;
+    loop {
+        let request = Request::new(Operation::ListTags, Method::GET, url.clone());
+        let mut answer = session.send(&request, "the list of tags").await?;
+        let links = answer.response.headers().get_all(LINK).iter();
+        let next = links.filter_map(|value| value.to_str().ok()).find_map(next);
+        let at = session.at.clone();
+        match answer.body(MAX_TAG_PAGE_BYTES).await {
+            Ok(body) => {
+                let page: Page = serde_json::from_slice(&body).map_err(|_| Error::UnexpectedAnswer {
+                    at,
+                    operation: Operation::ListTags.as_str(),
+                    detail: "the list of tags is not the JSON expected".to_owned(),
+                })?;
+                return Ok(Read {
+                    tags: page.tags.unwrap_or_default(),
+                    next,
+                });
+            }
+            Err(BodyError::TooLarge(size)) => {
+                return Err(too_large(&at, "a page of tags", size, "8 MiB"));
+            }
+            Err(BodyError::Broken(detail)) => {
+                let wait = retry::backoff(&policy, attempt);
+                if attempt >= policy.attempts || wait >= session.deadline.remaining() {
+                    return Err(Error::Connect { at, detail });
+                }
+                drop(answer);
+                let metrics = &session.inner.config.metrics;
+                metrics.retry(&session.reference.api_host(), Operation::ListTags);
+                tokio::time::sleep(wait).await;
+                attempt += 1;
+            }
+        }
     }
 }
 

@@ -15,5 +15,6 @@ mod pushing;
 mod redirects;
 mod storing;
 mod stub;
+mod tags;
 mod throttling;
 mod tokens;
