@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the tools that the tests, the demo and the benchmarks run (etcd, the Kubernetes control plane, kubectl, Helm 4 and 3,
-# two registries, promtool), each from a Go module of its own that pins it, into a cache outside the clone. A tool is built
+# two registries, promtool, the library that the reference reads versions with), each from a Go module of its own that pins it, into a cache outside the clone. A tool is built
 # once per content of its go.mod and go.sum; a second run only looks. Binaries that are already there are used instead:
 # KUBEBUILDER_ASSETS (etcd, kube-apiserver, kube-controller-manager, kubectl), a kubectl >= 1.34 and a helm 4 on PATH.
 #
@@ -45,8 +45,8 @@ node_can_run() {
 }
 if [ "$where" = --node ]; then node_can_run; fi
 
-# key MODULE: what the module's binaries depend on besides the Go toolchain.
-key() { cat "$here/$1/go.mod" "$here/$1/go.sum" | sha256sum | cut -c1-16; }
+# key MODULE: what the module's binaries depend on besides the Go toolchain; one of them is a program of our own.
+key() { find "$here/$1" -name 'go.mod' -o -name 'go.sum' -o -name '*.go' | sort | xargs cat | sha256sum | cut -c1-16; }
 
 # tool MODULE BINARY PACKAGE [LDFLAGS [TAGS]]
 tool() {
@@ -96,6 +96,7 @@ if [ "$where" = --node ]; then
 fi
 given helm || tool helm helm helm.sh/helm/v4/cmd/helm
 given etcd || tool etcd etcd go.etcd.io/etcd/server/v3
+tool masterminds masterminds .
 tool crane crane github.com/google/go-containerregistry/cmd/crane
 tool registry registry github.com/distribution/distribution/v3/cmd/registry
 helm3_minor=$(sed -n 's/^.*k8s\.io\/client-go v0\.\([0-9]*\)\..*$/\1/p' "$here/helm3/go.mod" | head -1)

@@ -1,11 +1,12 @@
 //! A constraint on versions.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use crate::limits::MAX_CONSTRAINT_BYTES;
+use crate::limits::{MAX_CONSTRAINT_BYTES, MAX_CONSTRAINT_GROUPS};
 use crate::parts::{self, Parts};
 use crate::version::Version;
 
@@ -31,6 +32,9 @@ pub enum ConstraintError {
         "improper constraint: it has {0} bytes, more than the {MAX_CONSTRAINT_BYTES} allowed; shorten it"
     )]
     TooLong(usize),
+    /// The text has more alternatives than [`MAX_CONSTRAINT_GROUPS`].
+    #[error("improper constraint: it has {0} alternatives, more than the {MAX_CONSTRAINT_GROUPS} allowed")]
+    TooManyGroups(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,14 +80,36 @@ impl Constraint {
         if text.len() > MAX_CONSTRAINT_BYTES {
             return Err(ConstraintError::TooLong(text.len()));
         }
-        let groups = text
+        let plain = without_ranges(text);
+        let count = plain.split("||").count();
+        if count > MAX_CONSTRAINT_GROUPS {
+            return Err(ConstraintError::TooManyGroups(count));
+        }
+        let groups = plain
             .split("||")
-            .map(|group| terms(group).ok_or_else(|| ConstraintError::Improper(group.to_owned())))
+            .map(|group| terms(group).map_err(|_| ConstraintError::Improper(group.to_owned())))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             original: text.into(),
             groups,
         })
+    }
+
+    /// Where reading stops in a text that is no constraint: bytes from its start. `None` for a constraint,
+    /// and for a text whose length or number of alternatives is what is wrong with it.
+    pub fn fault(text: &str) -> Option<usize> {
+        if !matches!(Self::parse(text), Err(ConstraintError::Improper(_))) {
+            return None;
+        }
+        let mut start = 0;
+        for group in text.split("||") {
+            if let Err(left) = terms(&without_ranges(group)) {
+                // What is left is the end of the group, whether or not a range before it was written out.
+                return Some(start + group.len().saturating_sub(left));
+            }
+            start += group.len() + 2;
+        }
+        Some(0)
     }
 
     /// Whether `version` satisfies this constraint.
@@ -120,36 +146,66 @@ impl Serialize for Constraint {
     }
 }
 
-/// The terms of one group, `None` if it doesn't follow the grammar.
-fn terms(group: &str) -> Option<Vec<Term>> {
+/// The text with each `a - b` written as `>= a, <= b`, as the reference does it: in the text as a whole and
+/// not in each alternative, and taking the spaces around with it. So `1 - 2 3` is `>= 1, <= 2 3`, `>0 1 - 2` is no
+/// constraint, and `1||2 - 3` is `>= 1 || 2, <= 3`: its numbers may have a `|` in them.
+fn without_ranges(text: &str) -> Cow<'_, str> {
+    let mut plain = Cow::Borrowed(text);
+    let mut at = 0;
+    while let Some((start, end, low, high)) = range(text, at) {
+        if let Some(whole) = text.get(start..end) {
+            plain = Cow::Owned(plain.replacen(whole, &format!(">= {low}, <= {high} "), 1));
+        }
+        at = end;
+    }
+    plain
+}
+
+/// The first `a - b` at or after `from`: where it starts and ends with the spaces around it, `a` and `b`.
+fn range(text: &str, from: usize) -> Option<(usize, usize, &str, &str)> {
+    // Most constraints have no dash, and this need not be quick for the others.
+    text.get(from..)?.find('-')?;
+    for (offset, _) in text.get(from..)?.char_indices() {
+        let start = from + offset;
+        let low = skip_space(text.get(start..)?);
+        let Some((_, length)) = parts::take(low, is_part) else {
+            continue;
+        };
+        let (low, rest) = low.split_at(length);
+        let Some(rest) = skip_some_space(rest)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .and_then(skip_some_space)
+        else {
+            continue;
+        };
+        let Some((_, length)) = parts::take(rest, is_part) else {
+            continue;
+        };
+        let (high, rest) = rest.split_at(length);
+        return Some((start, text.len() - skip_space(rest).len(), low, high));
+    }
+    None
+}
+
+/// The terms of one group; if it doesn't follow the grammar, how many bytes of it were left when that showed.
+fn terms(group: &str) -> Result<Vec<Term>, usize> {
     let mut rest = skip_space(group);
     let mut terms = Vec::new();
     loop {
         let (op, after_op) = operator(rest);
-        let (bound, after) = word(skip_space(after_op))?;
-        rest = after;
-        // A hyphen range is two versions without operators and a dash with spaces around it.
-        let dash = skip_space(rest).strip_prefix('-').filter(|_| op.is_none());
-        let upper = dash.filter(|tail| rest.starts_with(is_space) && tail.starts_with(is_space));
-        if let Some(tail) = upper {
-            let (upper, after) = word(skip_space(tail))?;
-            rest = after;
-            terms.push(Term::new(Op::GreaterEqual, bound)?);
-            terms.push(Term::new(Op::LessEqual, upper)?);
-        } else {
-            terms.push(Term::new(op.unwrap_or(Op::Equal), bound)?);
+        let start = skip_space(after_op);
+        let (parts, length) = parts::take(start, is_part).ok_or(start.len())?;
+        let (text, after) = start.split_at(length);
+        terms.push(Term::new(op.unwrap_or(Op::Equal), text, parts).ok_or(start.len())?);
+        let next = skip_space(after);
+        if next.is_empty() {
+            return Ok(terms);
         }
-        let after_space = skip_space(rest);
-        if after_space.is_empty() {
-            return Some(terms);
-        }
-        if let Some(after_comma) = after_space.strip_prefix(',') {
-            rest = skip_space(after_comma);
-        } else if after_space.len() < rest.len() {
-            rest = after_space;
-        } else {
-            return None;
-        }
+        rest = match next.strip_prefix(',') {
+            Some(after_comma) => skip_space(after_comma),
+            None if next.len() < after.len() => next,
+            None => return Err(next.len()),
+        };
     }
 }
 
@@ -175,14 +231,19 @@ fn operator(text: &str) -> (Option<Op>, &str) {
         .unwrap_or((None, text))
 }
 
-fn word(text: &str) -> Option<(Parts<'_>, &str)> {
-    let is_part = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'x' | b'X' | b'*');
-    let (parts, length) = parts::take(text, is_part)?;
-    Some((parts, text.get(length..)?))
+/// What a number may be made of. A `|` is the reference's slip; it only does something behind a wildcard,
+/// where nothing is read any more.
+fn is_part(byte: u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b'x' | b'X' | b'*' | b'|')
 }
 
 fn skip_space(text: &str) -> &str {
     text.trim_start_matches(is_space)
+}
+
+/// The text behind at least one space.
+fn skip_some_space(text: &str) -> Option<&str> {
+    text.starts_with(is_space).then(|| skip_space(text))
 }
 
 /// What `\s` means in Go's regular expressions, which define the reference's grammar.
@@ -191,18 +252,22 @@ fn is_space(c: char) -> bool {
 }
 
 impl Term {
-    fn new(op: Op, parts: Parts<'_>) -> Option<Self> {
+    /// A term of the version that `text` was taken apart from.
+    fn new(op: Op, text: &str, parts: Parts<'_>) -> Option<Self> {
         let open = |part: Option<&str>| matches!(part, None | Some("x" | "X" | "*"));
         let [major, minor, patch] = parts.numbers;
-        let (open, major, minor, patch) = match (open(major), open(minor), open(patch)) {
-            (true, _, _) => (Open::Major, "0", "0", "0"),
-            (_, true, _) => (Open::Minor, major?, "0", "0"),
-            (_, _, true) => (Open::Patch, major?, minor?, "0"),
-            _ => (Open::None, major?, minor?, patch?),
-        };
         let dash = if parts.prerelease.is_some() { "-" } else { "" };
-        let prerelease = parts.prerelease.unwrap_or_default();
-        let bound = Version::parse(&format!("{major}.{minor}.{patch}{dash}{prerelease}")).ok()?;
+        let pre = parts.prerelease.unwrap_or_default();
+        let (open, bound) = match (open(major), open(minor), open(patch)) {
+            (true, _, _) => (Open::Major, Version::parse(&format!("0.0.0{dash}{pre}"))),
+            (_, true, _) => (Open::Minor, Version::parse(&format!("{}.0.0{dash}{pre}", major?))),
+            (_, _, true) => (
+                Open::Patch,
+                Version::parse(&format!("{}.{}.0{dash}{pre}", major?, minor?)),
+            ),
+            _ => (Open::None, Version::parse(text)),
+        };
+        let bound = bound.ok()?;
         Some(Self { op, bound, open })
     }
 

@@ -126,8 +126,8 @@ fn refuses_what_is_no_constraint() {
         ("xx", "xx"),
         ("V1", "V1"),
         ("1 -", "1 -"),
-        ("1 - 2 - 3", "1 - 2 - 3"),
-        (">1 - 2", ">1 - 2"),
+        ("1 - 2 - 3", ">= 1, <= 2 - 3"),
+        (">1 - 2", ">>= 1, <= 2 "),
         ("1 -2", "1 -2"),
         ("1.0.0-01", "1.0.0-01"),
         ("1.0.0-", "1.0.0-"),
@@ -146,6 +146,28 @@ fn refuses_what_is_no_constraint() {
         Constraint::parse(&long).unwrap_err(),
         ConstraintError::TooLong(long.len())
     );
+}
+
+#[test]
+fn says_where_reading_stopped() {
+    for (text, rest) in [
+        (">=1.0.0, <a2", "a2"),
+        ("1 || >x1 || 2", "x1 || 2"),
+        ("1 - 2 || ==1", "=1"),
+        ("latest", "latest"),
+        (">=1 and <2", "and <2"),
+        ("1,", ""),
+        ("", ""),
+    ] {
+        assert_eq!(Constraint::fault(text), Some(text.len() - rest.len()), "{text:?}");
+    }
+    assert_eq!(Constraint::fault("^1 || 1 - 2"), None);
+    let many = vec!["1"; MAX_CONSTRAINT_GROUPS + 1].join("||");
+    assert_eq!(
+        Constraint::parse(&many).unwrap_err(),
+        ConstraintError::TooManyGroups(33)
+    );
+    assert_eq!(Constraint::fault(&many), None);
 }
 
 proptest! {

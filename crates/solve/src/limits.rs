@@ -6,9 +6,11 @@ use oci::limit::Limit;
 /// build metadata and bounds what an error message repeats.
 pub const MAX_VERSION_BYTES: usize = 256;
 
-/// Longest constraint string, in bytes. Real ones have under 100; the bound keeps parsing and the
-/// messages that quote a constraint small.
-pub const MAX_CONSTRAINT_BYTES: usize = 4096;
+/// Longest constraint string, in bytes: the reference's bound. Real ones have under 100.
+pub const MAX_CONSTRAINT_BYTES: usize = 512;
+
+/// Most alternatives, separated by `||`, in one constraint: the reference's bound.
+pub const MAX_CONSTRAINT_GROUPS: usize = 32;
 
 /// The bounds of this crate, for the generated table.
 pub const LIMITS: &[Limit] = &[
@@ -19,7 +21,12 @@ pub const LIMITS: &[Limit] = &[
     ),
     Limit::fixed(
         "version constraint",
-        "4 KiB",
-        "real constraints have under 100 bytes; messages quote them",
+        "512 bytes",
+        "the reference's bound; real constraints have under 100 bytes",
+    ),
+    Limit::fixed(
+        "alternatives in a version constraint",
+        "32",
+        "the reference's bound",
     ),
 ];

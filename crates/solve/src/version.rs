@@ -138,7 +138,38 @@ impl Serialize for Version {
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.parsed.cmp_precedence(&other.parsed)
+        let numbers = |v: &semver::Version| (v.major, v.minor, v.patch);
+        let (a, b) = (&self.parsed, &other.parsed);
+        numbers(a)
+            .cmp(&numbers(b))
+            .then_with(|| match (a.pre.is_empty(), b.pre.is_empty()) {
+                (true, true) => Ordering::Equal,
+                (true, false) => Ordering::Greater,
+                (false, true) => Ordering::Less,
+                (false, false) => prereleases(&a.pre, &b.pre),
+            })
+    }
+}
+
+/// The order of two pre-releases, by the reference: a number that does not fit 64 bits counts as a word.
+fn prereleases(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a.split('.'), b.split('.'));
+    loop {
+        let (x, y) = match (left.next(), right.next()) {
+            (None, None) => return Ordering::Equal,
+            (None, Some(_)) => return Ordering::Less,
+            (Some(_), None) => return Ordering::Greater,
+            (Some(x), Some(y)) => (x, y),
+        };
+        let order = match (x.parse::<u64>(), y.parse::<u64>()) {
+            (Ok(x), Ok(y)) => x.cmp(&y),
+            (Ok(_), Err(_)) => Ordering::Less,
+            (Err(_), Ok(_)) => Ordering::Greater,
+            (Err(_), Err(_)) => x.cmp(y),
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
     }
 }
 
