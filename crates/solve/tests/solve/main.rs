@@ -1,4 +1,4 @@
-//! Versions and constraints beside the library that the reference reads them with.
+//! The solver as its callers see it.
 
 #![expect(
     clippy::panic,
@@ -6,4 +6,8 @@
     reason = "a helper of a test that cannot go on ends the test"
 )]
 
+mod brute_force;
+mod choosing;
+mod explaining;
+mod lab;
 mod masterminds;
