@@ -14,7 +14,7 @@ AUDITABLE_VERSION := 0.7.7
 AUDITABLE := $(CACHE)/cargo-auditable/$(AUDITABLE_VERSION)/bin/cargo-auditable
 TOOLS = GANTRY_TOOLS="$$(tests/tools/build.sh)"
 
-.PHONY: help build image rootfs sbom tools tools-node test test-node demo bench faults soak site lint fmt clippy doors generated deny
+.PHONY: help build image rootfs sbom tools tools-node test test-node demo bench bench-solve faults soak site lint fmt clippy doors generated deny
 
 help: ## Show this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -59,6 +59,9 @@ bench: ## Measure, beside a bare client, and write BENCHMARKS.md; GANTRY_CORPUS 
 	@$(TOOLS) && export GANTRY_TOOLS && \
 	cargo build --release -p gantry-operator -p gantry-cli -p gantry-tests --bin gantry-operator --bin gantry --bin gantry-bench && \
 	exec "$${CARGO_TARGET_DIR:-target}/release/gantry-bench"
+
+bench-solve: ## Measure how long it takes to choose versions, and print that section of BENCHMARKS.md
+	cargo bench --quiet -p gantry-solve --bench solver
 
 # Debug builds, for the time that they save; what is measured is whether sizes grow.
 faults: ## Let everything go wrong that the table has (hours) and write docs/reliability.md; FAULTS_ARGS narrows it
