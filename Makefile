@@ -14,7 +14,7 @@ AUDITABLE_VERSION := 0.7.7
 AUDITABLE := $(CACHE)/cargo-auditable/$(AUDITABLE_VERSION)/bin/cargo-auditable
 TOOLS = GANTRY_TOOLS="$$(tests/tools/build.sh)"
 
-.PHONY: help build image rootfs sbom tools tools-node test test-node demo bench bench-solve faults soak site lint fmt clippy doors generated deny
+.PHONY: help build image rootfs sbom tools tools-node test test-node demo demo-cluster bench bench-solve faults soak site lint fmt clippy doors generated deny
 
 help: ## Show this text
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -53,6 +53,11 @@ demo: ## Show on a real API server what Gantry does; DEMO_EXIT=1 ends it at the 
 	@$(TOOLS) && export GANTRY_TOOLS && \
 	cargo build -p gantry-operator -p gantry-cli -p gantry-tests --bin gantry-operator --bin gantry --bin gantry-demo && \
 	exec "$${CARGO_TARGET_DIR:-target}/debug/gantry-demo"
+
+demo-cluster: ## The same on a whole node, with the operator installed by Helm (needs root and Linux)
+	@GANTRY_TOOLS="$$(tests/tools/build.sh --node)" && export GANTRY_TOOLS && \
+	cargo build -p gantry-operator -p gantry-cli -p gantry-tests --bin gantry-operator --bin gantry --bin gantry-demo && \
+	exec "$${CARGO_TARGET_DIR:-target}/debug/gantry-demo" --cluster
 
 # One cargo command, so that all are built with the same features of what they share.
 bench: ## Measure, beside a bare client, and write BENCHMARKS.md; GANTRY_CORPUS names the CRDs

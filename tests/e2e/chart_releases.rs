@@ -1,5 +1,6 @@
 //! Releases of the chart, from an older version to nothing and back, with the operator running under exactly the rights
-//! and flags that the chart gives it. Pods do not run here: the operator is a process of the test.
+//! and flags that the chart gives it. Pods do not run here: the operator is a process of the test. Those with pods are in
+//! `node/chart.rs`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -81,7 +82,8 @@ fn values(reference: &str, replicas: u32) -> Value {
     })
 }
 
-async fn serves(world: &World, reference: &str) -> Result<Value> {
+/// Waits until the Provider that [`values`] installs serves this reference.
+pub(crate) async fn serves(world: &World, reference: &str) -> Result<Value> {
     let what = format!("the provider serves {reference}");
     world
         .wait_for("Provider", "nimbus", &what, SOON, |provider| {
@@ -94,7 +96,7 @@ async fn serves(world: &World, reference: &str) -> Result<Value> {
 }
 
 /// What must survive: UID and resource version of CRDs, packages and revisions.
-async fn established(world: &World) -> Result<Vec<String>> {
+pub(crate) async fn established(world: &World) -> Result<Vec<String>> {
     let mut all = vec![];
     for kind in [
         "CustomResourceDefinition",

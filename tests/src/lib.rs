@@ -5,7 +5,9 @@
 pub mod bench;
 pub mod demo;
 pub mod faults;
+pub mod image;
 pub mod pod;
 pub mod policy;
+pub mod release;
 pub mod soak;
 pub mod state;

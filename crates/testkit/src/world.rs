@@ -1,16 +1,17 @@
-//! A control plane, a registry and an operator that belong together.
+//! A control plane, a registry and an operator that belong together: on loopback, or on a whole node.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject};
 use serde_json::{Value, json};
 
 use crate::control_plane::{ControlPlane, ControlPlaneOptions};
 use crate::image::Image;
+use crate::node::Node;
 use crate::operator::{Operator, OperatorOptions};
 use crate::registry::Registry;
 use crate::tools::workspace;
@@ -132,9 +133,19 @@ pub struct World {
     operator: Option<Operator>,
     /// The operator's kubeconfig, with its own service account's rights.
     kubeconfig: PathBuf,
-    registry: Registry,
-    plane: ControlPlane,
+    ground: Ground,
     names: AtomicU64,
+}
+
+/// What a world stands on.
+enum Ground {
+    /// Processes on loopback.
+    Loopback {
+        registry: Box<Registry>,
+        plane: Box<ControlPlane>,
+    },
+    /// A whole node.
+    Node(Box<Node>),
 }
 
 impl World {
@@ -168,8 +179,10 @@ impl World {
         let mut world = Self {
             operator: None,
             kubeconfig,
-            registry,
-            plane,
+            ground: Ground::Loopback {
+                registry: Box::new(registry),
+                plane: Box::new(plane),
+            },
             names: AtomicU64::default(),
         };
         if let Some(program) = options.operator.filter(|_| options.rights) {
@@ -179,14 +192,41 @@ impl World {
         Ok(world)
     }
 
+    /// The world of a node: nothing is in it yet, and an operator is a pod there.
+    pub fn on(node: Node) -> Self {
+        Self {
+            operator: None,
+            kubeconfig: node.plane().kubeconfig(),
+            ground: Ground::Node(Box::new(node)),
+            names: AtomicU64::default(),
+        }
+    }
+
+    /// The node.
+    ///
+    /// # Errors
+    /// When the world is not on one.
+    pub fn node(&self) -> Result<&Node> {
+        match &self.ground {
+            Ground::Node(node) => Ok(node),
+            Ground::Loopback { .. } => bail!("this world is not on a node"),
+        }
+    }
+
     /// The control plane.
     pub fn plane(&self) -> &ControlPlane {
-        &self.plane
+        match &self.ground {
+            Ground::Loopback { plane, .. } => plane,
+            Ground::Node(node) => node.plane(),
+        }
     }
 
     /// The registry.
     pub fn registry(&self) -> &Registry {
-        &self.registry
+        match &self.ground {
+            Ground::Loopback { registry, .. } => registry,
+            Ground::Node(node) => node.registry(),
+        }
     }
 
     /// The kubeconfig of the operator's service account; without [`WorldOptions::rights`] that of the
@@ -220,12 +260,12 @@ impl World {
 
     /// Pushes an image, answers its reference by tag.
     pub async fn push(&self, repository: &str, tag: &str, image: &Image) -> Result<String> {
-        self.registry.push(repository, tag, image).await
+        self.registry().push(repository, tag, image).await
     }
 
     /// All objects of a cluster-scoped kind of the table that this world knows.
     pub fn api(&self, kind: &str) -> Result<Api<DynamicObject>> {
-        Ok(Api::all_with(self.plane.client(), &resource(kind)?))
+        Ok(Api::all_with(self.plane().client(), &resource(kind)?))
     }
 
     /// Creates a package of `kind` that names `reference`; `spec` holds further fields.
@@ -398,17 +438,27 @@ impl World {
         let revisions = self
             .shown(&["get", "packagerevisions", "-l", &label, "-o", "wide"])
             .await;
-        let log = self
-            .operator
-            .as_ref()
-            .map_or_else(|| "(no operator)".to_owned(), Operator::log_tail);
+        let log = self.operator_log_tail().await;
         format!(
             "{kind} {name}:\n{object}\n--- revisions\n{revisions}\n--- events\n{events}\n--- operator\n{log}"
         )
     }
 
+    /// The end of the operator's log, or of those of all operators on the node.
+    pub async fn operator_log_tail(&self) -> String {
+        match (&self.operator, &self.ground) {
+            (Some(operator), _) => operator.log_tail(),
+            (None, Ground::Loopback { .. }) => "(no operator)".to_owned(),
+            (None, Ground::Node(_)) => {
+                let pods = "--selector=app.kubernetes.io/component=operator";
+                self.shown(&["-n", NAMESPACE, "logs", pods, "--prefix", "--tail=50"])
+                    .await
+            }
+        }
+    }
+
     async fn shown(&self, args: &[&str]) -> String {
-        match self.plane.try_kubectl(args, None).await {
+        match self.plane().try_kubectl(args, None).await {
             Ok(output) => format!("{}{}", output.stdout, output.stderr),
             Err(error) => format!("{error:#}"),
         }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use gantry_tests::pod::{self, OperatorPod};
+use gantry_tests::image::REGISTRY;
+use gantry_tests::pod::OperatorPods;
 use serde_json::{Value, json};
 use testkit::wait::eventually;
 use testkit::world::NAMESPACE;
@@ -26,7 +27,7 @@ const ROOM: [u64; 4] = [16, 11, 8, 6];
 /// Upgrades a package under a memory limit that is too small, and raises the limit afterwards.
 pub(super) async fn an_upgrade_that_does_not_fit_into_memory(
     node: &Node,
-    operator: &OperatorPod<'_>,
+    operator: &OperatorPods<'_>,
 ) -> Result<()> {
     for version in [1, 2] {
         let label = format!("v{version}");
@@ -47,7 +48,7 @@ pub(super) async fn an_upgrade_that_does_not_fit_into_memory(
     let (mut now, mut killed) = (1, None);
     for room in ROOM {
         operator.restart().await?;
-        let idle = operator.container().await?.anonymous()? >> 20;
+        let idle = operator.container(&operator.leader().await?.pod).await?.anonymous()? >> 20;
         limit(node, &format!("{}Mi", idle + room)).await?;
         let next = 3 - now;
         ask_for(node, next).await?;
@@ -115,7 +116,7 @@ pub(super) async fn an_upgrade_that_does_not_fit_into_memory(
 /// Gives the operator's container a limit; answers when the pod that has it is ready.
 async fn limit(node: &Node, memory: &str) -> Result<()> {
     let limits = format!("--limits=memory={memory}");
-    node.kubectl(&["-n", NAMESPACE, "set", "resources", "deployment/gantry", &limits])
+    node.kubectl(&["-n", NAMESPACE, "set", "resources", "deployment/gantry-operator", &limits])
         .await?;
     let timeout = format!("--timeout={}s", SOON.as_secs());
     let rollout = [
@@ -123,7 +124,7 @@ async fn limit(node: &Node, memory: &str) -> Result<()> {
         NAMESPACE,
         "rollout",
         "status",
-        "deployment/gantry",
+        "deployment/gantry-operator",
         &timeout,
     ];
     let ready = node.kubectl(&rollout).await;
@@ -139,7 +140,7 @@ async fn killed_for_memory(node: &Node) -> Result<bool> {
         NAMESPACE,
         "get",
         "pods",
-        "--selector=app=gantry",
+        "--selector=app.kubernetes.io/component=operator",
         "-o",
         "jsonpath={.items[*].status.containerStatuses[*].lastState.terminated.reason} \
          {.items[*].status.containerStatuses[*].state.terminated.reason}",
@@ -150,7 +151,7 @@ async fn killed_for_memory(node: &Node) -> Result<bool> {
 async fn ask_for(node: &Node, version: usize) -> Result<()> {
     let provider = json!({
         "apiVersion": "pkg.crossplane.io/v1", "kind": "Provider", "metadata": { "name": NAME },
-        "spec": { "package": format!("{}/{NAME}:v{version}", pod::REGISTRY) },
+        "spec": { "package": format!("{}/{NAME}:v{version}", REGISTRY) },
     });
     node.plane().apply_yaml(&provider.to_string()).await
 }
@@ -167,7 +168,7 @@ async fn is_ready(node: &Node, version: usize) -> Result<bool> {
     let package = node.kubectl(&["get", "provider", NAME, "-o", "json"]).await?;
     let package: Value = serde_json::from_str(&package)?;
     let status = &package["status"];
-    let asked = format!("{}/{NAME}:v{version}", pod::REGISTRY);
+    let asked = format!("{}/{NAME}:v{version}", REGISTRY);
     Ok(status["currentIdentifier"] == asked
         && status["servingRevision"] == status["currentRevision"]
         && status["observedGeneration"] == package["metadata"]["generation"]

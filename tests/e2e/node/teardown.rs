@@ -131,6 +131,10 @@ fn nothing_is_left_of_a_node_that_was_stopped() -> Result<()> {
             );
         }
         assert!(traces.left()?.len() > 2, "{traces:?}");
+        // Also with a kubelet that was killed meanwhile.
+        node.kubelet().kill()?;
+        node.restart_kubelet()?;
+        node.await_ready().await?;
         assert_eq!((settings(), networks()?), before, "the machine was changed");
         node.stop()?;
         assert_eq!(traces.left()?, [""; 0]);

@@ -1,12 +1,17 @@
-//! `make demo`: shows on a real API server and a real registry what Gantry does, and checks what it shows.
+//! `make demo` and `make demo-cluster`: show what Gantry does, and check what they show. The first on a real API server and
+//! a real registry, with the operator beside them; the second on a whole node, with the operator installed by Helm. The
+//! story is one.
 //!
-//! One file per chapter: [`prepare`] (start, build, push), [`install`], [`upgrade`], [`outage`].
+//! One file per chapter: [`prepare`] (start, build, push), [`install`], [`upgrade`], [`outage`]. Who runs the operator is
+//! known to [`operator`] only.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Parser;
 
 mod install;
+mod operator;
 mod outage;
 mod prepare;
 mod source;
@@ -15,17 +20,32 @@ mod table;
 mod terminal;
 mod upgrade;
 
+use operator::Place;
 use terminal::Terminal;
 
 /// Exit status after Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
 
+/// Shows what Gantry does, and checks what it shows. DEMO_EXIT=1 in the environment ends it at the end.
+#[derive(Debug, Parser)]
+#[command(name = "gantry-demo")]
+struct Args {
+    /// On a whole node, with the operator installed by Helm. Needs root on Linux.
+    #[arg(long)]
+    cluster: bool,
+}
+
 /// Runs the demonstration. The exit status is 0 only if every step showed what it says.
 pub fn main() -> ExitCode {
+    let place = if Args::parse().cluster {
+        Place::Cluster
+    } else {
+        Place::Loopback
+    };
     let mut terminal = Terminal::new();
     let shown = testkit::run(async {
         tokio::select! {
-            shown = show(&mut terminal) => Some(shown),
+            shown = show(place, &mut terminal) => Some(shown),
             _ = tokio::signal::ctrl_c() => None,
         }
     });
@@ -46,9 +66,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn show(terminal: &mut Terminal) -> Result<()> {
-    terminal.step("Start an API server, a registry, and the operator with its own rights");
-    let mut stage = prepare::start(terminal).await?;
+async fn show(place: Place, terminal: &mut Terminal) -> Result<()> {
+    let mut stage = match place {
+        Place::Loopback => {
+            terminal.step("Start an API server, a registry, and the operator with its own rights");
+            prepare::on_loopback(terminal).await?
+        }
+        Place::Cluster => {
+            terminal.step("Start a node with pods and a registry, and install the operator by Helm");
+            prepare::on_a_node(terminal).await?
+        }
+    };
 
     stage.step("Build three packages and push them");
     prepare::publish(&mut stage).await?;

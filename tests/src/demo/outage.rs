@@ -52,18 +52,14 @@ pub(super) async fn rollback(stage: &mut Stage<'_>) -> Result<()> {
 
 /// The operator dies, a CRD is deleted; both come back.
 pub(super) async fn repair(stage: &mut Stage<'_>) -> Result<()> {
-    stage.remember_cpu()?;
-    stage.world.operator()?.kill()?;
-    stage.note("The operator is killed.");
+    let killed = stage.kill_operator().await?;
     let uid = uid_of_victim(stage).await?.context("the CRD is not there")?;
     stage.kubectl(&["delete", "crd", VICTIM]).await?;
     let begun = Instant::now();
-    stage.start_operator().await?;
-    let started = begun.elapsed();
+    let goes_on = stage.operator_after(&killed).await?;
     let new = wait_repaired(stage, &uid).await?;
     stage.note(&format!(
-        "Started again it was ready after {:.1} s, and the CRD was back after {:.1} s.",
-        started.as_secs_f64(),
+        "{goes_on}, and the CRD was back after {:.1} s.",
         begun.elapsed().as_secs_f64()
     ));
 

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use testkit::World;
 use testkit::wait::PAUSE;
 use testkit::world::condition_of;
-use testkit::{Operator, OperatorOptions, World};
 use tokio::process::Command;
 
+use super::operator::Place;
 use super::table::Table;
 use super::terminal::Terminal;
 
@@ -21,8 +22,6 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// The host that the examples' packages are published at; the ImageConfig puts this world's registry in its
 /// place.
 pub(super) const PUBLISHED_AT: &str = "registry.nimbus.invalid";
-/// Pause between polls of tags, short so that nobody waits for it here.
-const POLL: &str = "5s";
 
 /// What shows packages and revisions.
 const PACKAGES: [&str; 2] = ["get", "packages,packagerevisions"];
@@ -32,24 +31,25 @@ pub(super) struct Stage<'a> {
     terminal: &'a mut Terminal,
     /// Declared first of what holds processes: operator and servers end before their folder goes.
     pub(super) world: World,
-    programs: Programs,
+    pub(super) place: Place,
+    pub(super) programs: Programs,
     folder: tempfile::TempDir,
     /// Packages and revisions as they were shown last.
     table: RefCell<Table>,
     /// CPU seconds of operators that ended.
-    spent: f64,
+    pub(super) spent: f64,
     /// UID of the custom resource that must survive everything.
     pub(super) office: String,
 }
 
 /// Ours, as built beside this program.
-struct Programs {
-    operator: PathBuf,
+pub(super) struct Programs {
+    pub(super) operator: PathBuf,
     gantry: PathBuf,
 }
 
 impl Programs {
-    fn find() -> Result<Self> {
+    pub(super) fn find() -> Result<Self> {
         let here = std::env::current_exe().context("cannot tell where this program is")?;
         let beside = |name: &str| {
             let path = here.with_file_name(name);
@@ -68,10 +68,11 @@ impl Programs {
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn new(terminal: &'a mut Terminal, world: World) -> Result<Self> {
+    pub(super) fn new(terminal: &'a mut Terminal, world: World, place: Place) -> Result<Self> {
         Ok(Self {
             terminal,
             world,
+            place,
             programs: Programs::find()?,
             folder: testkit::folder("demo")?,
             table: RefCell::default(),
@@ -92,6 +93,10 @@ impl<'a> Stage<'a> {
         self.terminal.note(text);
     }
 
+    pub(super) fn command(&self, command: &str) {
+        self.terminal.command(command);
+    }
+
     pub(super) fn plain(&self, text: &str) {
         self.terminal.plain(text);
     }
@@ -99,24 +104,6 @@ impl<'a> Stage<'a> {
     /// A folder for built packages.
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
-    }
-
-    /// Starts the operator, in place of the one that runs, with the same content store.
-    pub(super) async fn start_operator(&mut self) -> Result<()> {
-        if let Ok(operator) = self.world.operator() {
-            self.spent += operator.cpu_seconds().unwrap_or_default();
-        }
-        let options = OperatorOptions::new(&self.programs.operator, self.world.operator_kubeconfig())
-            .store(self.folder.path().join("store"))
-            .args(["--tag-poll-interval", POLL])
-            .env("NO_PROXY", "127.0.0.1");
-        self.world.replace_operator(Some(options)).await
-    }
-
-    /// Adds the CPU seconds of an operator that is about to end.
-    pub(super) fn remember_cpu(&mut self) -> Result<()> {
-        self.spent += self.world.operator()?.cpu_seconds()?;
-        Ok(())
     }
 
     /// Runs kubectl, shows the command and what it said.
@@ -266,7 +253,7 @@ impl<'a> Stage<'a> {
         let args = ["get", "packages,packagerevisions", "-o", "yaml"];
         let objects = self.world.plane().kubectl(&args).await;
         let objects = objects.unwrap_or_else(|e| format!("{e:#}"));
-        let log = self.world.operator().map(Operator::log_tail).unwrap_or_default();
+        let log = self.world.operator_log_tail().await;
         format!("--- objects\n{objects}\n--- operator\n{log}")
     }
 
@@ -275,15 +262,8 @@ impl<'a> Stage<'a> {
         self.plain("");
         self.all_packages().await?;
         self.terminal.table();
-        let operator = self.world.operator()?;
-        let cpu = self.spent + operator.cpu_seconds()?;
-        // A gauge for a person; the precision of a float is enough.
-        #[allow(clippy::cast_precision_loss, reason = "memory in MiB, for a person")]
-        let memory = operator.vm_hwm()? as f64 / f64::from(1 << 20);
-        self.note(&format!(
-            "The operator (a debug build) used {cpu:.1} s of CPU in all; since its restart at most \
-             {memory:.0} MiB."
-        ));
+        let cost = self.operator_cost().await?;
+        self.note(&cost);
         Ok(())
     }
 
@@ -297,12 +277,13 @@ impl<'a> Stage<'a> {
              export KUBECONFIG={} KUBECACHEDIR={} PATH={}:$PATH\n  \
              kubectl get packages,packagerevisions\n  \
              kubectl describe provider provider-nimbus\n  \
-             kubectl get networks.nimbus.example.org\n\n\
+             kubectl get networks.nimbus.example.org\n{}\n\
              Registry: http://{}/v2/_catalog   Logs: {}\n\nCtrl-C stops everything and cleans up.",
             kubeconfig.display(),
             cache.display(),
             tools.display(),
-            self.world.registry().host(),
+            self.place.commands(),
+            self.world.registry().outer_host(),
             plane
                 .folder()
                 .parent()

@@ -149,6 +149,11 @@ impl Registry {
         self.addr.to_string()
     }
 
+    /// Host and port by which this process reaches it: those of [`Registry::host`], or outside a node another port.
+    pub fn outer_host(&self) -> String {
+        self.target.addr.to_string()
+    }
+
     /// The authority that signed its certificate, if it speaks TLS.
     pub fn authority(&self) -> Option<&Authority> {
         self.authority.as_ref()
