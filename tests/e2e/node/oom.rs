@@ -48,7 +48,11 @@ pub(super) async fn an_upgrade_that_does_not_fit_into_memory(
     let (mut now, mut killed) = (1, None);
     for room in ROOM {
         operator.restart().await?;
-        let idle = operator.container(&operator.leader().await?.pod).await?.anonymous()? >> 20;
+        let idle = operator
+            .container(&operator.leader().await?.pod)
+            .await?
+            .anonymous()?
+            >> 20;
         limit(node, &format!("{}Mi", idle + room)).await?;
         let next = 3 - now;
         ask_for(node, next).await?;
@@ -116,8 +120,16 @@ pub(super) async fn an_upgrade_that_does_not_fit_into_memory(
 /// Gives the operator's container a limit; answers when the pod that has it is ready.
 async fn limit(node: &Node, memory: &str) -> Result<()> {
     let limits = format!("--limits=memory={memory}");
-    node.kubectl(&["-n", NAMESPACE, "set", "resources", "deployment/gantry-operator", &limits])
-        .await?;
+    node.kubectl(&[
+        "-n",
+        NAMESPACE,
+        "set",
+        "resources",
+        "deployment/gantry-operator",
+        &limits,
+        "--requests=memory=1Mi",
+    ])
+    .await?;
     let timeout = format!("--timeout={}s", SOON.as_secs());
     let rollout = [
         "-n",
