@@ -21,7 +21,7 @@ use super::figures::{Many, seconds};
 use super::floor::{install_ours, owners};
 use super::{PATIENCE, quiet};
 
-const KIND: &str = "Configuration";
+pub(super) const KIND: &str = "Configuration";
 const GROUP: &str = "many.example.org";
 /// Requests that are under way at a time: whoever applies the packages, pushes their images, and the bare client, which
 /// has as many as the operator has for all packages.
@@ -76,7 +76,7 @@ pub(super) async fn run(count: usize, operator: &Path) -> Result<Many> {
     })
 }
 
-fn name(n: usize) -> String {
+pub(super) fn name(n: usize) -> String {
     format!("many-{n:04}")
 }
 

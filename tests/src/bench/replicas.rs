@@ -107,7 +107,9 @@ async fn hand_over(
         tokio::time::sleep(LOOK).await;
     }
     let lease = begin.elapsed().as_secs_f64();
-    many::ready(world, number + 1).await?;
+    world
+        .wait_condition(many::KIND, &many::name(number), "Ready", "True", PATIENCE)
+        .await?;
     Ok(HandOver {
         lease,
         ready: begin.elapsed().as_secs_f64(),
