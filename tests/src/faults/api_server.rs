@@ -179,6 +179,8 @@ pub(super) async fn webhook_down(stage: &Stage, subject: &Subject, at: Moment) -
     testkit::eventually("the webhook is asked", Duration::from_secs(30), look).await?;
     at.begin(stage, subject).await?;
     at.last().await;
+    // An answer of this kind is asked for again a few times before it is told.
+    told(stage, subject, "failed calling webhook").await?;
     let gone = stage
         .world
         .plane()
@@ -186,6 +188,16 @@ pub(super) async fn webhook_down(stage: &Stage, subject: &Subject, at: Moment) -
         .await;
     gone.context("the webhook goes")?;
     ask_again(stage, subject).await
+}
+
+/// Waits until the package says something.
+async fn told(stage: &Stage, subject: &Subject, what: &str) -> Result<()> {
+    let look = async || {
+        let package = stage.world.get("Provider", &subject.name).await?;
+        let said = package.is_some_and(|package| package["status"]["conditions"].to_string().contains(what));
+        Ok(said.then_some(()))
+    };
+    testkit::eventually(&format!("the package says {what:?}"), super::stage::SOON, look).await
 }
 
 /// What was refused is tried again after minutes, or when somebody asks for a check.

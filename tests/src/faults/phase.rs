@@ -29,7 +29,7 @@ pub enum Phase {
 
 /// All phases.
 pub(super) const ALL: &[Phase] = &[Phase::Install, Phase::Upgrade, Phase::Rollback, Phase::Collect];
-/// All but the removal of old revisions, which asks no registry and opens no package.
+/// All but the removal of old revisions, which asks no registry, opens no package and writes no CRD.
 pub(super) const WITH_CONTENT: &[Phase] = &[Phase::Install, Phase::Upgrade, Phase::Rollback];
 
 impl fmt::Display for Phase {

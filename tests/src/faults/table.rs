@@ -221,14 +221,16 @@ pub const FAULTS: &[Row] = &[
         Upgrade,
         "an admission policy refuses one of its CRDs",
         Says::Parts(&["{group}", "the cluster's policy says no"]),
-    ),
+    )
+    .with_content(),
     row(
         "webhook-down",
         F::WebhookDown,
         Upgrade,
         "an admission webhook for its CRDs does not answer",
         Says::Parts(&["{group}", "failed calling webhook"]),
-    ),
+    )
+    .with_content(),
     row(
         "registry-dead",
         F::RegistryDead,
