@@ -145,7 +145,8 @@ async fn links_are_followed_however_they_are_written() {
 #[tokio::test]
 async fn what_goes_wrong_between_pages_is_tried_again() {
     let second = "<list?page=2>; rel=next";
-    let faults: [(&str, fn() -> Response); 3] = [
+    type Fault = (&'static str, fn() -> Response);
+    let faults: [Fault; 3] = [
         ("a server's trouble", || reply(503, &[], "")),
         ("too many requests", || reply(429, &[("retry-after", "0")], "")),
         ("a body that breaks off", || {
