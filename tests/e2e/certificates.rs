@@ -97,7 +97,16 @@ impl Room {
     }
 
     async fn get(&self, kind: &str, name: &str) -> Result<Value> {
-        let args = ["get", kind, name, "-n", self.namespace, "-o", "json"];
+        let args = [
+            "get",
+            kind,
+            name,
+            "-n",
+            self.namespace,
+            "-o",
+            "json",
+            "--show-managed-fields",
+        ];
         Ok(serde_json::from_str(&self.plane.kubectl(&args).await?)?)
     }
 
