@@ -1,11 +1,11 @@
 //! What is known of registries.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use oci::Digest;
 use serde::Serialize;
 
+use crate::map::Map;
 use crate::requirement::Dependency;
 use crate::version::Version;
 
@@ -59,14 +59,14 @@ pub struct Metadata {
 /// answer is good.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
-    repositories: HashMap<String, Repository>,
+    repositories: Map<String, Repository>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Repository {
     pub(crate) tags: Option<Answer<Arc<[Tag]>>>,
-    pub(crate) digests: HashMap<String, Answer<Digest>>,
-    pub(crate) packages: HashMap<Digest, Answer<Arc<Metadata>>>,
+    pub(crate) digests: Map<String, Answer<Digest>>,
+    pub(crate) packages: Map<Digest, Answer<Arc<Metadata>>>,
 }
 
 /// A tag, read once.

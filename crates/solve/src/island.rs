@@ -1,8 +1,9 @@
 //! Parts of the graph that can be solved by themselves.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::choices::Choices;
+use crate::map::Map;
 use crate::relax::kind;
 use crate::requirement::Requirement;
 use crate::source::{Content, Source};
@@ -23,7 +24,7 @@ pub(crate) struct Island {
 /// the same. Of such only the best is tried. Without this a conflict is proved again for each version of
 /// each package on the way to it.
 pub(crate) fn worth_trying<'a>(world: &World<'a>) -> Vec<Choices> {
-    let mut asked: Vec<BTreeMap<&'a str, &'a Requirement>> = vec![BTreeMap::new(); world.sources.len()];
+    let mut asked: Vec<Map<&'a str, &'a Requirement>> = vec![Map::default(); world.sources.len()];
     let given = world.askers.iter().flat_map(|a| a.dependencies.iter().copied());
     let candidates = world.sources.iter().flat_map(|s| &s.candidates);
     for dependency in given.chain(candidates.flat_map(|c| c.dependencies())) {
@@ -43,7 +44,7 @@ pub(crate) fn worth_trying<'a>(world: &World<'a>) -> Vec<Choices> {
             .map(|(text, requirement)| world.set(id, source, text, requirement))
             .collect();
         sets.push(source.allowed());
-        let mut classes: HashMap<_, Vec<u32>> = HashMap::new();
+        let mut classes: Map<_, Vec<u32>> = Map::default();
         let mut alone = Vec::new();
         for (place, candidate) in (0..).zip(&source.candidates) {
             match candidate.content {

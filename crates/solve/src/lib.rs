@@ -16,6 +16,7 @@ mod explanation;
 mod facts;
 mod island;
 pub mod limits;
+mod map;
 mod parts;
 mod plan;
 mod relax;

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::catalogue::Need;
 use crate::choices::Choices;
 use crate::island::Island;
 use crate::limits::CONFLICTS_BEFORE_REORDER;
+use crate::map::Map;
 use crate::requirement::Dependency;
 use crate::source::Content;
 use crate::world::{Demand, Id, World};
@@ -66,7 +67,7 @@ pub(crate) struct Found {
 pub(crate) struct Conflict {
     pub(crate) links: BTreeSet<Link>,
     /// How far each node is from what is given.
-    pub(crate) depth: HashMap<Id, u32>,
+    pub(crate) depth: Map<Id, u32>,
 }
 
 /// Solves an island.
@@ -111,7 +112,7 @@ struct Search<'w, 'a> {
     decisions: &'w Cell<usize>,
     limit: usize,
     needs: RefCell<BTreeSet<Need>>,
-    depth: RefCell<HashMap<Id, u32>>,
+    depth: RefCell<Map<Id, u32>>,
     log: RefCell<Vec<Id>>,
 }
 

@@ -1,7 +1,7 @@
 //! Facts and catalogue as a graph: sources by number, and who asks what of them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use oci::Digest;
 use pubgrub::VersionSet;
@@ -11,6 +11,7 @@ use crate::choices::Choices;
 use crate::facts::{Facts, Package};
 use crate::island::worth_trying;
 use crate::limits::{MAX_DIGEST_PROBES, MAX_SOURCES};
+use crate::map::Map;
 use crate::requirement::{Dependency, Requirement};
 use crate::source::{Fixed, Source, Tags, sorted};
 
@@ -20,9 +21,9 @@ pub(crate) type Id = u32;
 pub(crate) struct World<'a> {
     pub(crate) catalogue: &'a Catalogue,
     pub(crate) sources: Vec<Source<'a>>,
-    index: HashMap<&'a str, Id>,
+    index: Map<&'a str, Id>,
     pub(crate) askers: Vec<Asker<'a>>,
-    choices: RefCell<HashMap<(Id, &'a str), Choices>>,
+    choices: RefCell<Map<(Id, &'a str), Choices>>,
     /// Of each source the candidates that are worth trying.
     pub(crate) worth_trying: Vec<Choices>,
     /// The graph has more sources than the limit; those beyond it are not looked at.
@@ -88,7 +89,7 @@ impl<'a> World<'a> {
         let mut world = Self {
             catalogue,
             sources: Vec::new(),
-            index: HashMap::new(),
+            index: Map::default(),
             askers: Vec::new(),
             choices: RefCell::default(),
             worth_trying: Vec::new(),
