@@ -198,7 +198,6 @@ async fn is(world: &World, name: &str, condition: &str, status: &str) -> Result<
 }
 
 #[test]
-#[ignore = "waits for less than it samples since refusals near an outage are asked again: cargo test --test e2e -- --ignored all_metrics"]
 fn all_metrics_move_and_alerts_fire_on_those_of_an_operator_in_trouble() -> Result<()> {
     testkit::run(async {
         let mut world = World::start(WorldOptions::default()).await?;
@@ -312,7 +311,7 @@ fn all_metrics_move_and_alerts_fire_on_those_of_an_operator_in_trouble() -> Resu
                 break;
             }
             ensure!(n < 60, "events are still written: {}", operator.log_tail());
-            create(&world, &format!("passing-{n}"), "registry.invalid/none:v1").await?;
+            create(&world, &format!("passing-{n}"), &gone.reference("passing", "v1")).await?;
             tokio::time::sleep(Duration::from_secs(1)).await;
             world.delete("Provider", &format!("passing-{n}")).await?;
         }

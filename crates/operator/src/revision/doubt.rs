@@ -15,10 +15,11 @@ pub(crate) const PROOF: Duration = Duration::from_secs(10);
 const ASKED_AGAIN: &str = "the API server was out of reach a moment ago, so what it refuses is asked again";
 
 /// The ending, with a refusal that proves nothing as something that may pass. `well_before`: for how long the API server
-/// had been within reach when the work began; `None`: never otherwise.
-pub(crate) fn judged(ending: Ending, well_before: Option<Duration>) -> Ending {
+/// had been within reach when the work began; `None`: never otherwise. `refused_before`: this very spec was refused already,
+/// which a doubtful refusal does not take back: a package that needs somebody would seem to mend itself with each outage.
+pub(crate) fn judged(ending: Ending, well_before: Option<Duration>, refused_before: bool) -> Ending {
     match (ending, well_before) {
-        (Ending::Refused(problems), Some(well)) if well < PROOF => {
+        (Ending::Refused(problems), Some(well)) if well < PROOF && !refused_before => {
             Ending::Waiting([ASKED_AGAIN.to_owned()].into_iter().chain(problems).collect())
         }
         (ending, _) => ending,
@@ -34,19 +35,26 @@ mod tests {
         let refused = || Ending::Refused(vec!["CRD x: forbidden".into()]);
         let second = Duration::from_secs(1);
         for early in [Duration::ZERO, PROOF - second] {
-            let Ending::Waiting(problems) = judged(refused(), Some(early)) else {
+            let Ending::Waiting(problems) = judged(refused(), Some(early), false) else {
                 panic!("after {early:?}");
             };
             assert_eq!(problems, [ASKED_AGAIN, "CRD x: forbidden"]);
         }
-        assert_eq!(judged(refused(), Some(PROOF)), refused());
-        assert_eq!(judged(refused(), None), refused());
+        assert_eq!(judged(refused(), Some(PROOF), false), refused());
+        assert_eq!(judged(refused(), None, false), refused());
         for other in [
             Ending::Done,
             Ending::Unfit("bad YAML".into()),
             Ending::Waiting(vec!["x".into()]),
         ] {
-            assert_eq!(judged(other.clone(), Some(Duration::ZERO)), other);
+            assert_eq!(judged(other.clone(), Some(Duration::ZERO), false), other);
         }
+    }
+
+    #[test]
+    fn an_outage_takes_back_no_refusal_that_is_known() {
+        let refused = Ending::Refused(vec!["CRD x: is controlled by Provider y".into()]);
+        assert_eq!(judged(refused.clone(), Some(Duration::ZERO), true), refused);
+        assert_eq!(judged(Ending::Done, Some(Duration::ZERO), true), Ending::Done);
     }
 }

@@ -40,6 +40,17 @@ pub enum Task {
     Release,
 }
 
+impl Task {
+    /// The condition that tells how the task ended.
+    pub(super) const fn decisive(self) -> Option<ConditionType> {
+        match self {
+            Self::Preflight => Some(ConditionType::Preflighted),
+            Self::Establish => Some(ConditionType::Established),
+            Self::Release => None,
+        }
+    }
+}
+
 /// A task with what it was started for; a change of it makes a running task stale.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Aim {

@@ -222,11 +222,7 @@ pub(super) fn preflighted(seen: &Seen, ending: Option<&Ending>) -> Vec<Cond> {
 /// What an earlier process found out about this very spec: it stands until this one has an ending of its own, so that a
 /// restart takes nothing back and writes nothing.
 pub(super) fn recalled(seen: &Seen, task: Task) -> Option<Vec<Cond>> {
-    let decisive = match task {
-        Task::Establish => ConditionType::Established,
-        Task::Preflight => ConditionType::Preflighted,
-        Task::Release => return None,
-    };
+    let decisive = task.decisive()?;
     let conditions = &seen.revision.status.as_ref()?.conditions;
     let generation = conditions.get(decisive)?.observed_generation;
     if generation.is_none() || generation != seen.revision.metadata.generation {

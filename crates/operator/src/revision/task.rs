@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::condition::{ConditionType, Conditions as _, Reason};
+use api::condition::{Condition, ConditionType, Conditions as _, Reason};
 use api::pkg::{DeclaredDependency, Package, Revision};
 use base64::Engine;
 use kit::read;
@@ -42,9 +42,13 @@ pub(crate) fn start(
     };
     // What is written to a revision that was established as it is now, somebody has changed.
     let conditions = revision.status.as_ref().map(|s| &s.conditions);
-    let repairs = conditions
-        .and_then(|c| c.get(ConditionType::Established))
-        .is_some_and(|c| c.is_true() && c.observed_generation == Some(aim.generation));
+    let found = |type_| {
+        let condition = conditions.and_then(|c| c.get(type_));
+        condition.filter(|c| c.observed_generation == Some(aim.generation))
+    };
+    let repairs = found(ConditionType::Established).is_some_and(Condition::is_true);
+    let decisive = aim.task.decisive().and_then(found);
+    let refused_before = decisive.is_some_and(|c| c.has_reason(Reason::Refused));
     let run = Run {
         cx: cx.clone(),
         key: key.clone(),
@@ -64,7 +68,7 @@ pub(crate) fn start(
             .reach
             .well_for()
             .map(|well| well.saturating_sub(started.elapsed()));
-        finished.ending = doubt::judged(finished.ending, well_before);
+        finished.ending = doubt::judged(finished.ending, well_before, refused_before);
         let (seconds, wrote) = (started.elapsed().as_secs_f64(), finished.wrote.len());
         match &finished.ending {
             Ending::Done => tracing::info!(wrote, seconds, "done"),
