@@ -119,7 +119,7 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Value, Unbuildable> {
     let metrics = runtime_container(inputs, &mut container)?;
     let mut volumes = vec![];
     // A root file system that can't be written needs a place for what libraries expect to be able to write.
-    let ours = !inputs_template_has(inputs, "securityContext");
+    let ours = !template_sets(inputs, "securityContext");
     if ours && !mounts(&container, "/tmp") {
         volumes.push(json!({"name": "tmp", "emptyDir": {}}));
         add(
@@ -185,7 +185,7 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Value, Unbuildable> {
 
 const CONTAINER_PATH: &str = "template.spec.containers[package-runtime].";
 
-fn inputs_template_has(inputs: &Inputs<'_>, field: &str) -> bool {
+fn template_sets(inputs: &Inputs<'_>, field: &str) -> bool {
     let containers = inputs
         .templates
         .spec

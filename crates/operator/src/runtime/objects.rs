@@ -1,7 +1,9 @@
 //! The objects of a runtime as they are applied, and whose live ones are. Pure.
 
 use api::pkg::PackageKind;
+use kit::meta::Owner;
 use kit::resource::{Resource, Target};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use super::compare::covers;
@@ -130,47 +132,17 @@ pub fn account(
     Wanted::new(target, &inputs.templates.account, content, owner)
 }
 
-/// Who controls a live object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Controller {
-    /// Nobody.
-    Nobody,
-    /// This owner: kind, name and UID.
-    Owner {
-        /// Kind.
-        kind: String,
-        /// Name.
-        name: String,
-        /// UID.
-        uid: String,
-    },
-}
-
-/// Reads who controls a live object.
+/// The owner that controls a live object, as [`kit::meta::Meta::controller`] finds it in metadata.
 #[must_use]
-pub fn controller(live: &Value) -> Controller {
+pub fn controller(live: &Value) -> Option<Owner> {
     let owners = live
         .pointer("/metadata/ownerReferences")
         .and_then(Value::as_array);
-    let owner = owners
+    let mut owners = owners
         .into_iter()
         .flatten()
-        .find(|o| o.get("controller") == Some(&json!(true)));
-    let text = |owner: &Value, key: &str| {
-        owner
-            .get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    match owner {
-        None => Controller::Nobody,
-        Some(owner) => Controller::Owner {
-            kind: text(owner, "kind"),
-            name: text(owner, "name"),
-            uid: text(owner, "uid"),
-        },
-    }
+        .filter_map(|owner| Owner::deserialize(owner).ok());
+    owners.find(|owner| owner.controller)
 }
 
 /// What pods a live Deployment selects.

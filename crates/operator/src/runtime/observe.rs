@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use api::image_config::Purpose;
 use api::pkg::{PackageKind, Revision, RuntimeConfigReference};
+use kit::meta::Owner;
 use kit::resource::Target;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
-use super::objects::{ACCOUNTS, Controller, DEPLOYMENTS, SERVICES, controller, meta};
+use super::objects::{ACCOUNTS, DEPLOYMENTS, SERVICES, controller, meta};
 use super::plan::{Config, Named, Seen};
 use super::templates::{Names, Templates};
 use super::{RuntimeCaches, by_selector};
@@ -69,10 +70,8 @@ pub(crate) fn observe(cx: &Context, caches: &RuntimeCaches, key: &Key) -> Option
         .chain(&named.service)
         .chain(&named.account);
     let gone = all
-        .filter_map(|live| match controller(live) {
-            Controller::Owner { uid, .. } => Some(uid),
-            Controller::Nobody => None,
-        })
+        .filter_map(controller)
+        .map(|owner| owner.uid)
         .filter(|uid| !lives(cx, uid))
         .collect();
     let memory = cx.runtimes.of(&uid);
@@ -119,12 +118,9 @@ fn value(object: &DynamicObject) -> Value {
 
 /// Whether a Deployment is this package's: one of its revisions controls it, or a controller that exists no more.
 fn is_of(cx: &Context, live: &Value, siblings: &[Arc<Revision>], own: &str) -> bool {
-    match controller(live) {
-        Controller::Nobody => false,
-        Controller::Owner { uid, .. } => {
-            uid == own || siblings.iter().any(|s| s.metadata.uid.as_deref() == Some(&uid)) || !lives(cx, &uid)
-        }
-    }
+    controller(live).is_some_and(|Owner { uid, .. }| {
+        uid == own || siblings.iter().any(|s| s.metadata.uid.as_deref() == Some(&uid)) || !lives(cx, &uid)
+    })
 }
 
 fn lives(cx: &Context, uid: &str) -> bool {

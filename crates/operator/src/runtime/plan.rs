@@ -14,12 +14,13 @@ use std::sync::Arc;
 use api::condition::{ConditionType, Reason, Status};
 use api::pkg::{AppliedReason, ImageConfigRef, Package, PackageKind, Revision, View};
 use jiff::{SignedDuration, Timestamp};
+use kit::meta::Owner;
 use kit::resource::Target;
 use serde_json::{Value, json};
 
 use super::deployment::{Inputs, PORT, selector};
 use super::health::{self, Verdict};
-use super::objects::{self, Controller, Wanted};
+use super::objects::{self, Wanted};
 use super::templates::{Names, Templates};
 use crate::conditions::Cond;
 use crate::note::{Note, Told};
@@ -249,7 +250,7 @@ pub fn plan(seen: &Seen, now: Timestamp) -> Plan {
 /// Nobody is to run: what this revision controls goes.
 fn ended(seen: &Seen) -> Plan {
     let uid = uid(seen);
-    let own = |d: &&Value| matches!(objects::controller(d), Controller::Owner { uid: of, .. } if of == uid);
+    let own = |d: &&Value| objects::controller(d).is_some_and(|owner| owner.uid == uid);
     Plan {
         steps: seen
             .deployments
@@ -442,10 +443,7 @@ impl<'a> Pass<'a> {
     fn own(&self, names: &Names, package: &str, revision: &str) -> Option<&'a Value> {
         let live = self.seen.named.deployment.as_ref()?;
         let labels = selector(self.seen.kind, package, revision);
-        let ours = match objects::controller(live) {
-            Controller::Owner { uid: of, .. } => of == uid(self.seen),
-            Controller::Nobody => true,
-        };
+        let ours = objects::controller(live).is_none_or(|owner| owner.uid == uid(self.seen));
         let fits = objects::selects(live).is_some_and(|selects| *selects == labels);
         (ours && fits && objects::meta(live, "name") == names.deployment && !objects::is_going(live))
             .then_some(live)
@@ -453,9 +451,9 @@ impl<'a> Pass<'a> {
 
     /// Why the live object can't be had.
     fn foreign(&self, wanted: &Wanted, live: Option<&Value>) -> Option<String> {
-        let Controller::Owner { kind, name, uid: of } = objects::controller(live?) else {
-            return None;
-        };
+        let Owner {
+            kind, name, uid: of, ..
+        } = objects::controller(live?)?;
         let ours = of == wanted.owner() || self.may_take(&of);
         (!ours).then(|| {
             let what = format!("{} {}", wanted.target.resource.kind, wanted.target.name);
@@ -476,8 +474,8 @@ impl<'a> Pass<'a> {
     /// What has to be done so that the object is as wanted.
     fn steps(&self, steps: &mut Vec<Step>, wanted: Wanted, live: Option<&Value>) {
         if let Some(live) = live {
-            if let Controller::Owner { uid: of, .. } = objects::controller(live)
-                && of != wanted.owner()
+            if let Some(owner) = objects::controller(live)
+                && owner.uid != wanted.owner()
             {
                 let owners = live
                     .pointer("/metadata/ownerReferences")

@@ -94,9 +94,9 @@ impl World {
             .filter_map(|r| r.metadata.uid.clone())
             .collect();
         let deployments = self.objects.iter().filter(|o| o["kind"] == "Deployment");
-        let ours = |o: &&Value| match objects::controller(o) {
-            Controller::Owner { uid, .. } => known.contains(&uid) || uid == "uid-long-gone",
-            Controller::Nobody => false,
+        let ours = |o: &&Value| {
+            let owner = objects::controller(o);
+            owner.is_some_and(|owner| known.contains(&owner.uid) || owner.uid == "uid-long-gone")
         };
         Seen {
             kind: PackageKind::Provider,
