@@ -377,7 +377,8 @@ async fn private() -> Result<Vec<AuditEvent>> {
     Ok(deeds)
 }
 
-/// A Provider whose program Gantry runs, in two versions; the test plays the node. One that crashes says why.
+/// A Provider whose program Gantry runs, in two versions; the test plays the node. A key that somebody takes out of its
+/// certificate comes back. A program that crashes says why.
 async fn runtime(crashes: bool) -> Result<Vec<AuditEvent>> {
     let act = Act::start(&["--package-runtime=Deployment".to_owned()]).await?;
     let scene = Scene::new(act.world, "Provider", "program");
@@ -404,6 +405,16 @@ async fn runtime(crashes: bool) -> Result<Vec<AuditEvent>> {
         let reference = scene.ask_for("v2", &scene.with_crds("v2", 1)).await?;
         runs(&reference, up()).await?;
         act.serves(&scene, &reference).await?;
+        let secret = format!("{}-tls-server", scene.name);
+        let secret = ["secret", &secret, "-n", NAMESPACE];
+        let without = r#"{"data":{"tls.key":null}}"#;
+        let args = [&["patch"][..], &secret, &["-p", without]].concat();
+        act.world.plane().kubectl(&args).await?;
+        act.reach("its certificate is whole again", async || {
+            let args = [&["get"][..], &secret, &["-o", "jsonpath={.data.tls\\.key}"]].concat();
+            Ok(!act.world.plane().kubectl(&args).await?.is_empty())
+        })
+        .await?;
     }
     let deeds = act.deeds()?;
     drop(act);

@@ -75,6 +75,17 @@ impl Subject {
     }
 }
 
+/// Whether an owner reference in a state leads to a revision that is gone: of these alone the name was not replaced.
+pub fn owned_by_deleted(state: &BTreeMap<String, Value>) -> bool {
+    let owners = state
+        .values()
+        .filter_map(|object| object["metadata"]["owners"].as_array())
+        .flatten();
+    owners
+        .filter_map(Value::as_str)
+        .any(|owner| owner.starts_with("ProviderRevision (name)-"))
+}
+
 /// Name of an object.
 pub fn name(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap_or_default().to_owned()

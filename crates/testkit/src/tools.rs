@@ -56,14 +56,21 @@ impl Tools {
     }
 }
 
-/// The root of the clone.
+/// Builds the tools; by it the root of a clone is known.
+const SCRIPT: &str = "tests/tools/build.sh";
+
+/// The root of the clone: the one that the working folder is in, as `cargo test` and the Makefile set it. The one that it was
+/// compiled in may be another, since clones with one target folder share what they build.
 pub fn workspace() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let built_in = built_in.ancestors().nth(2).unwrap_or(built_in);
+    let working = std::env::current_dir().unwrap_or_default();
+    let root = working.ancestors().find(|folder| folder.join(SCRIPT).is_file());
+    root.unwrap_or(built_in).to_path_buf()
 }
 
 fn built() -> Result<PathBuf> {
-    let script = workspace().join("tests/tools/build.sh");
+    let script = workspace().join(SCRIPT);
     let output = Command::new(&script)
         .arg("--where")
         .output()

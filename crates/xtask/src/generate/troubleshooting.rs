@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn every_reason_is_used() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+        // The working folder of a test is its package.
+        let root = Path::new("../..");
         let mut used = BTreeSet::new();
         for path in sources(&root.join("crates/operator/src")) {
             let is_test = path.to_string_lossy().ends_with("_tests.rs");
