@@ -1,10 +1,12 @@
 //! What the API server makes of the nine CRDs: taken, served, defaulted, refused (spec: API reference ch. 1).
 
 use anyhow::{Context, Result};
+use gantry_tests::deployment_schema;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 use testkit::run;
+use testkit::tools::workspace;
 use testkit::world::resource;
 
 use crate::plane;
@@ -339,6 +341,47 @@ fn locks_and_runtime_configs() -> Result<()> {
         .await?;
         assert_eq!(stored["spec"], template);
         created("DeploymentRuntimeConfig", None, json!({ "spec": {} })).await?;
+        Ok(())
+    })
+}
+
+/// What the file with the Deployment's schema is made of, on the API server that it is of: `GANTRY_WRITE=1` writes it.
+#[test]
+fn runtime_configs_have_the_schema_of_a_deployment() -> Result<()> {
+    run(async {
+        let document = plane()
+            .await?
+            .kubectl(&["get", "--raw", "/openapi/v3/apis/apps/v1"])
+            .await?;
+        let published = deployment_schema::structural(&serde_json::from_str(&document)?)?;
+        let path = workspace().join("crates/api/src/crd/deployment_spec.json");
+        if std::env::var_os("GANTRY_WRITE").is_some() {
+            std::fs::write(&path, serde_json::to_string_pretty(&published)? + "\n")?;
+        }
+        let committed: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+        assert!(
+            committed == published,
+            "run this test with GANTRY_WRITE=1, then `cargo xtask gen`"
+        );
+        // A template that a Deployment can't have is refused with its path; what it can have stays.
+        let template = |replicas: Value| {
+            json!({ "spec": { "deploymentTemplate": { "spec": {
+                "replicas": replicas, "selector": {},
+                "template": { "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{
+                    "name": "package-runtime", "ports": [{ "containerPort": 1 }], "resources": { "limits": { "cpu": "1" } },
+                }] } },
+            } } } })
+        };
+        let message = refused("DeploymentRuntimeConfig", template(json!("many"))).await?;
+        assert!(
+            message.contains("spec.deploymentTemplate.spec.replicas"),
+            "{message}"
+        );
+        let stored = created("DeploymentRuntimeConfig", None, template(json!(2))).await?;
+        let pod = &stored["spec"]["deploymentTemplate"]["spec"]["template"];
+        assert_eq!(pod["metadata"]["labels"]["a"], "b");
+        assert_eq!(pod["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
+        assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["cpu"], "1");
         Ok(())
     })
 }

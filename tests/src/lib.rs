@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod demo;
+pub mod deployment_schema;
 pub mod faults;
 pub mod image;
 pub mod pod;

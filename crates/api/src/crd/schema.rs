@@ -70,6 +70,14 @@ pub(super) fn open(description: &str) -> Field {
     open
 }
 
+/// A schema that somebody else wrote.
+pub(super) fn given(schema: JSONSchemaProps) -> Field {
+    Field {
+        schema,
+        required: false,
+    }
+}
+
 /// A list that is written as a whole.
 pub(super) fn list(description: &str, item: Field) -> Field {
     let mut list = field("array", description);

@@ -84,6 +84,9 @@ fn line(path: &str, schema: &Value, required: bool) -> String {
 const PACKAGE_RULE: &str =
     r"self.matches('^[^\\.\\/]+(\\.[^\\.\\/]+)+(\\/[^\\/:@]+)+(:[^:@]+(@sha256.+)?|@sha256.+)$')";
 
+/// What is in there is the API server's own schema, see `deployment_spec.json`.
+const DEPLOYMENT: &str = "spec.deploymentTemplate.spec";
+
 fn flatten(path: &str, schema: &Value, lines: &mut BTreeSet<String>) {
     let required = schema["required"].as_array().cloned().unwrap_or_default();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
@@ -93,7 +96,9 @@ fn flatten(path: &str, schema: &Value, lines: &mut BTreeSet<String>) {
             format!("{path}.{name}")
         };
         lines.insert(line(&path, field, required.contains(&json!(name))));
-        flatten(&path, field, lines);
+        if path != DEPLOYMENT {
+            flatten(&path, field, lines);
+        }
     }
     for (key, mark) in [("items", "[]"), ("additionalProperties", "{}")] {
         if let Some(field) = schema.get(key) {
@@ -118,6 +123,10 @@ fn schemas() -> BTreeMap<(String, String), Value> {
 
 /// Every schema and sub-schema with its path.
 fn walk<'a>(path: String, schema: &'a Value, all: &mut Vec<(String, &'a Value)>) {
+    if path.ends_with(&format!(".{DEPLOYMENT}")) {
+        all.push((path, schema));
+        return;
+    }
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         walk(format!("{path}.{name}"), field, all);
     }
@@ -164,6 +173,72 @@ fn fields_are_those_of_the_spec() {
             "{kind}: nothing is required at the root"
         );
     }
+}
+
+/// List maps and defaults that the spec names (API reference 1.10).
+#[test]
+fn a_deployments_schema_has_what_the_spec_names() {
+    let schemas = schemas();
+    let schema = &schemas[&("DeploymentRuntimeConfig".to_owned(), "v1beta1".to_owned())];
+    let path = format!("/properties/{}", DEPLOYMENT.replace('.', "/properties/"));
+    let spec = schema.pointer(&path).unwrap();
+    assert_eq!(spec["required"], json!(["selector", "template"]));
+    let pod = spec.pointer("/properties/template/properties/spec").unwrap();
+    assert_eq!(pod["required"], json!(["containers"]));
+    let container = &pod["properties"]["containers"]["items"]["properties"];
+    for (list, keys) in [
+        (&pod["properties"]["containers"], json!(["name"])),
+        (&pod["properties"]["hostAliases"], json!(["ip"])),
+        (&pod["properties"]["imagePullSecrets"], json!(["name"])),
+        (
+            &pod["properties"]["topologySpreadConstraints"],
+            json!(["topologyKey", "whenUnsatisfiable"]),
+        ),
+        (&pod["properties"]["volumes"], json!(["name"])),
+        (&container["env"], json!(["name"])),
+        (&container["ports"], json!(["containerPort", "protocol"])),
+        (&container["volumeMounts"], json!(["mountPath"])),
+        (&container["volumeDevices"], json!(["devicePath"])),
+        (&container["resources"]["properties"]["claims"], json!(["name"])),
+    ] {
+        assert_eq!(list["x-kubernetes-list-map-keys"], keys);
+        let item = &list["items"];
+        for key in keys.as_array().unwrap() {
+            let required = item["required"].as_array().is_some_and(|all| all.contains(key));
+            assert!(
+                required || !item["properties"][key.as_str().unwrap()]["default"].is_null(),
+                "{key}"
+            );
+        }
+    }
+    let volume = &pod["properties"]["volumes"]["items"]["properties"];
+    for (place, default) in [
+        (
+            &container["ports"]["items"]["properties"]["protocol"],
+            json!("TCP"),
+        ),
+        (
+            &container["livenessProbe"]["properties"]["grpc"]["properties"]["service"],
+            json!(""),
+        ),
+        (&volume["azureDisk"]["properties"]["fsType"], json!("ext4")),
+        (&volume["azureDisk"]["properties"]["readOnly"], json!(false)),
+        (&volume["iscsi"]["properties"]["iscsiInterface"], json!("default")),
+        (&volume["rbd"]["properties"]["pool"], json!("rbd")),
+        (
+            &volume["scaleIO"]["properties"]["storageMode"],
+            json!("ThinProvisioned"),
+        ),
+        (&volume["configMap"]["properties"]["name"], json!("")),
+    ] {
+        assert_eq!(place["default"], default);
+    }
+    let metadata = &spec["properties"]["template"]["properties"]["metadata"]["properties"];
+    let fields: Vec<&String> = metadata.as_object().unwrap().keys().collect();
+    assert_eq!(
+        fields,
+        ["annotations", "finalizers", "labels", "name", "namespace"]
+    );
 }
 
 #[test]
@@ -340,6 +415,9 @@ fn every_field_is_described_and_none_has_what_the_api_server_dislikes() {
 
 /// An object in which every field of the schema has a value.
 fn full(schema: &Value) -> Value {
+    if schema["x-kubernetes-int-or-string"] == json!(true) {
+        return json!("1");
+    }
     match schema["type"].as_str().unwrap() {
         "string" if schema["format"] == json!("date-time") => json!("2026-01-02T03:04:05Z"),
         "string" => schema
