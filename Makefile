@@ -46,7 +46,7 @@ test: ## Run all tests that need no root, on a real API server and real registri
 # One at a time: a node is a whole machine's work. Some of them start several, and look at what the machine has.
 test-node: ## Run the tests on a whole node with pods (needs root and Linux); builds the tools first
 	@GANTRY_TOOLS="$$(tests/tools/build.sh --node)" && export GANTRY_TOOLS && \
-	cargo test -p gantry-tests --test e2e -- --include-ignored --test-threads=1 node::
+	cargo test --workspace --test e2e -- --include-ignored --test-threads=1 node::
 
 # A debug build: a third of the time of a release build, and its hot loops are optimised (see Cargo.toml).
 demo: ## Show on a real API server what Gantry does; DEMO_EXIT=1 ends it at the end, GANTRY_CORPUS gives it real CRDs

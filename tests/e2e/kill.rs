@@ -263,14 +263,14 @@ async fn killed_everywhere(scenario: impl Scenario, name: &str, least: u64) -> R
     Ok(())
 }
 
-/// A first install of six CRDs.
+/// A first install of four CRDs.
 struct Install;
 
 impl Scenario for Install {
     async fn prepare(&self, stage: &Stage, subject: &mut Subject) -> Result<()> {
         let fixture = PackageFixture::provider(&subject.name)
             .label("example.org/from", "metadata")
-            .crds(&subject.group, 6);
+            .crds(&subject.group, 4);
         stage.push(subject, 1, &fixture).await
     }
 
@@ -369,7 +369,7 @@ impl Scenario for Collection {
 
 #[test]
 fn killed_at_any_write_of_an_install_it_ends_as_if_nothing_had_happened() -> Result<()> {
-    testkit::run(killed_everywhere(Install, "install", 12))
+    testkit::run(killed_everywhere(Install, "install", 8))
 }
 
 #[test]

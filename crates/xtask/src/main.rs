@@ -49,3 +49,15 @@ fn say(text: &str, code: ExitCode) -> ExitCode {
     eprintln!("{text}");
     code
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crates_use_what_they_may_and_generated_files_are_up_to_date() {
+        for chore in [Chore::Doors, Chore::Gen { check: true }] {
+            run(&chore).unwrap();
+        }
+    }
+}

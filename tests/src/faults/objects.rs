@@ -1,8 +1,8 @@
 //! People and tools that write the same objects.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use serde_json::{Value, json};
 
@@ -19,13 +19,23 @@ async fn crds(stage: &Stage, subject: &Subject) -> Result<Vec<Value>> {
     Ok(crds)
 }
 
+/// The cluster's own collector stands still while it gets to know kinds that come and go, on a busy machine for minutes.
+const COLLECTED: Duration = Duration::from_secs(400);
+
 async fn nothing_left(stage: &Stage, subject: &Subject) -> Result<()> {
-    let look = async || {
-        let package = stage.world.get("Provider", &subject.name).await?.is_some();
-        let revisions = stage.world.revisions("Provider", &subject.name).await?.len();
-        Ok((!package && revisions == 0 && crds(stage, subject).await?.is_empty()).then_some(()))
-    };
-    testkit::eventually("package, revisions and CRDs are gone", SOON, look).await
+    let mut left = vec![];
+    let start = Instant::now();
+    while start.elapsed() < COLLECTED {
+        let package = stage.world.get("Provider", &subject.name).await?;
+        let revisions = stage.world.revisions("Provider", &subject.name).await?;
+        let all = package.iter().chain(&revisions).map(name);
+        left = all.chain(crds(stage, subject).await?.iter().map(name)).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    bail!("not gone after {COLLECTED:?}: {}", left.join(", "))
 }
 
 /// Removes what a cell has made.
