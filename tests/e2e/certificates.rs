@@ -22,16 +22,17 @@ use tokio_util::sync::CancellationToken;
 use crate::plane;
 use crate::scene::SOON;
 
-struct Room {
-    plane: &'static ControlPlane,
-    namespace: &'static str,
-    secrets: Live,
-    writer: Writer,
+/// A namespace with its own authority.
+pub(crate) struct Room {
+    pub(crate) plane: &'static ControlPlane,
+    pub(crate) namespace: &'static str,
+    pub(crate) secrets: Live,
+    pub(crate) writer: Writer,
     owner: Owner,
 }
 
 impl Room {
-    async fn new(namespace: &'static str) -> Result<Self> {
+    pub(crate) async fn new(namespace: &'static str) -> Result<Self> {
         let plane = plane().await?;
         plane.namespace(namespace).await?;
         plane
@@ -88,6 +89,7 @@ impl Room {
             common: false,
             serving: None,
             callers: None,
+            untouched: false,
         };
         vec![
             want("a-tls-server", Usage::Server, "a"),
@@ -119,7 +121,7 @@ impl Room {
     }
 
     /// Passes as the keeper asks for them, until there is nothing to do soon.
-    async fn quiet(&self, keeper: &Keeper) -> Result<(Ensured, Vec<Done>)> {
+    pub(crate) async fn quiet(&self, keeper: &Keeper) -> Result<(Ensured, Vec<Done>)> {
         let wants = self.wants();
         let mut done = vec![];
         let end = tokio::time::Instant::now() + SOON;
@@ -147,7 +149,7 @@ impl Room {
     }
 
     /// Until the cache shows that somebody changed something.
-    async fn noticed(&self, name: &str, is: impl Fn(Option<&str>) -> bool) -> Result<()> {
+    pub(crate) async fn noticed(&self, name: &str, is: impl Fn(Option<&str>) -> bool) -> Result<()> {
         let look = async || {
             let meta = self.secrets.get(name);
             anyhow::Ok(is(meta.as_ref().map(|meta| meta.resource_version.as_str())).then_some(()))
@@ -155,7 +157,7 @@ impl Room {
         testkit::eventually("the cache has it", SOON, look).await
     }
 
-    async fn all_by(&self, authority: &Certificate) -> Result<bool> {
+    pub(crate) async fn all_by(&self, authority: &Certificate) -> Result<bool> {
         for want in self.wants() {
             let Contents::Whole(leaf) = self.contents(&want.secret).await? else {
                 return Ok(false);
@@ -169,7 +171,7 @@ impl Room {
         Ok(true)
     }
 
-    async fn authority(&self) -> Result<Certificate> {
+    pub(crate) async fn authority(&self) -> Result<Certificate> {
         match self.contents(AUTHORITY_SECRET).await? {
             Contents::Whole(pair) => Ok(pair.chain[0].clone()),
             other => anyhow::bail!("{other:?}"),

@@ -49,6 +49,7 @@ mod quiet;
 mod refusals;
 mod rights;
 mod rights_each;
+mod rotation;
 mod runtimes;
 mod scenarios;
 mod scene;

@@ -266,7 +266,7 @@ fn a_function_is_reached_by_its_endpoint_and_configured_at_once() -> Result<()> 
         let config = json!({
             "apiVersion": "pkg.crossplane.io/v1beta1", "kind": "DeploymentRuntimeConfig",
             "metadata": { "name": scene.name },
-            "spec": { "deploymentTemplate": { "spec": { "template": { "spec": {
+            "spec": { "deploymentTemplate": { "spec": { "selector": {}, "template": { "spec": {
                 "containers": [{ "name": "package-runtime", "args": ["--debug"] }],
             } } } } },
         });
@@ -302,7 +302,7 @@ fn a_function_is_reached_by_its_endpoint_and_configured_at_once() -> Result<()> 
         assert_eq!(args().await?, Some(vec!["--debug".to_owned()]));
 
         // An edited config acts on the revision that is there; a hand's edit does not last.
-        let edited = json!({ "spec": { "deploymentTemplate": { "spec": { "template": { "spec": {
+        let edited = json!({ "spec": { "deploymentTemplate": { "spec": { "selector": {}, "template": { "spec": {
             "containers": [{ "name": "package-runtime", "args": ["--quiet"] }],
         } } } } } });
         let plane = scene.world.plane();

@@ -30,6 +30,9 @@ pub const CERTIFICATE_EXTERNAL: &str = "external";
 pub const CERTIFICATE_ISSUED_AT: &str = "gantry.dev/certificate-issued-at";
 /// On a Secret with a certificate: when Gantry last changed whom its holder trusts.
 pub const CERTIFICATE_BUNDLED_AT: &str = "gantry.dev/certificate-bundled-at";
+/// On the pods of a program that loads its server certificate once, and so is started again for another: which it has, and
+/// whom it trusts, as `<SHA-256 of the certificate>.<SHA-256 of ca.crt>`.
+pub const CERTIFICATE_LOADED: &str = "gantry.dev/certificate-loaded";
 /// On the Secret of the certificate authority: a new value asks for another authority, with overlap.
 pub const ROTATE_REQUESTED_AT: &str = "gantry.dev/rotate-requested-at";
 /// On the Secret of the certificate authority: the value of [`ROTATE_REQUESTED_AT`] that was answered.

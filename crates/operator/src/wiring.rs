@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::condition::{Condition, ConditionType};
 use api::image_config::ImageConfig;
-use api::pkg::{Package, PackageKind, Revision, RevisionKind};
+use api::pkg::{Package, PackageKind, Revision, RevisionKind, View};
 use jiff::Timestamp;
 use kit::changes::Change;
 use kit::live::{Live, Phase};
@@ -243,6 +244,10 @@ fn follow_runtimes(cx: &Arc<Context>, tasks: &Tasks, caches: &RuntimeCaches) {
             }
         }
     });
+    // A rotation waits for programs that start again.
+    follow(cx, tasks, &caches.deployments, |cx, _| {
+        cx.certificates_wanted.notify_one();
+    });
     for live in [&caches.deployments, &caches.services, &caches.accounts] {
         follow(cx, tasks, live, |cx, change| {
             let states = change.states();
@@ -357,6 +362,9 @@ fn revision_changed(cx: &Context, kind: PackageKind, change: &Change<Revision>) 
             (
                 revision::digest(r),
                 r.status.as_ref().and_then(|s| s.tls_server_secret_name.clone()),
+                View(r)
+                    .condition(ConditionType::RuntimeHealthy)
+                    .is_some_and(Condition::is_true),
             )
         };
         if uid(before) != uid(after) {

@@ -183,6 +183,13 @@ impl Reason {
                  a webhook's certificate is not there.",
                 "see what the message names; an object that stays Terminating is held by a finalizer of somebody else",
             ),
+            Self::AwaitingProgram => help(
+                &[Type::Established, Type::Ready, Type::Reconciling],
+                "All objects are in place but CRDs whose conversion webhook the revision's program serves: they are changed when \
+                 it runs.",
+                "The program of this revision is starting, or doesn't start.",
+                "wait; if it takes long, see the condition RuntimeHealthy of the revision, which says what the program waits for",
+            ),
             Self::Inactive => help(
                 &[Type::Established],
                 "The revision is not the active one.",

@@ -38,6 +38,8 @@ closed! {
         AllEstablished,
         /// Ready, Reconciling: something else has to happen first; the message names it.
         Waiting,
+        /// Established, Ready, Reconciling: CRDs with a conversion webhook are changed once the revision's own program answers.
+        AwaitingProgram,
         /// Ready, Established: the revision is not the active one.
         Inactive,
         /// Preflighted, Established, Ready, Stalled: the cluster refuses objects; the message lists them.

@@ -84,6 +84,12 @@ impl<'a> View<'a> {
         }
     }
 
+    /// All is in place but what needs the revision's own program first, which may start therefore.
+    pub fn awaits_program(self) -> bool {
+        self.current(ConditionType::Established)
+            .is_some_and(|c| c.is_false() && c.has_reason(Reason::AwaitingProgram))
+    }
+
     /// Establishing was refused in a way that waiting can't mend.
     pub fn establish_refusal(self) -> Option<&'a Condition> {
         self.current(ConditionType::Established)

@@ -72,6 +72,9 @@ pub struct Want {
     /// Which bundle its callers were given, where they were given one that is no mount (`caBundle` of webhooks): the
     /// fingerprint of [`super::Ensured::bundle`] or of [`super::LeafState::bundle`] that was written to all of them.
     pub callers: Option<Fingerprint>,
+    /// Nothing is written to its secret for now: who wants it is paused, or what it is to say is not known. It counts all the
+    /// same in who is trusted: a rotation waits for it.
+    pub untouched: bool,
 }
 
 /// A secret as it is.
@@ -90,6 +93,40 @@ impl Held {
             Contents::Whole(leaf) => Some(leaf),
             Contents::Empty | Contents::Half { .. } | Contents::Damaged(_) => None,
         }
+    }
+}
+
+/// What a program finds in its secret when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loadable {
+    /// The certificate.
+    pub certificate: Fingerprint,
+    /// Whom it trusts.
+    pub bundle: Fingerprint,
+}
+
+impl Loadable {
+    /// That of a secret's content.
+    pub(crate) fn of(leaf: &Leaf) -> Option<Self> {
+        Some(Self {
+            certificate: leaf.certificate()?.fingerprint(),
+            bundle: Fingerprint::of(&leaf.bundle),
+        })
+    }
+
+    /// Reads what is displayed; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (certificate, bundle) = text.split_once('.')?;
+        Some(Self {
+            certificate: Fingerprint::parse(certificate)?,
+            bundle: Fingerprint::parse(bundle)?,
+        })
+    }
+}
+
+impl fmt::Display for Loadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.certificate, self.bundle)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kit::backoff::Backoff;
-use kit::certificate::{Authority, Certificate, Contents, bundle};
+use kit::certificate::{Authority, Contents, bundle};
 use kit::live::Live;
 use kit::meta::Meta;
 use kit::read::ReadError;
@@ -14,7 +14,7 @@ use kit::write::Writer;
 use tokio::sync::Mutex;
 
 use super::act::{ActError, Hand};
-use super::facts::{AuthorityHeld, Facts, Held, Rules, Want};
+use super::facts::{AuthorityHeld, Facts, Held, Loadable, Rules, Want};
 use super::leaf::{LeafStep, Trouble};
 use super::observe::{Memory, Observer};
 use super::plan::{Plan, plan};
@@ -33,8 +33,8 @@ pub struct LeafState {
     pub secret: String,
     /// Whether pods can start with it.
     pub ready: bool,
-    /// The certificate in it, if its key is there.
-    pub certificate: Option<Certificate>,
+    /// What is in it, if its key is there.
+    pub loadable: Option<Loadable>,
     /// Whom its callers are to trust, PEM: the common bundle, or the secret's own where somebody else manages it.
     pub bundle: Vec<u8>,
     /// Who manages it, if we don't.
@@ -271,7 +271,7 @@ impl Keeper {
                 LeafState {
                     secret: want.secret.clone(),
                     ready: leaf.ready,
-                    certificate: own.and_then(|own| own.certificate()).cloned(),
+                    loadable: own.and_then(Loadable::of),
                     bundle: match (&manager, own) {
                         (Some(_), Some(own)) => own.bundle.clone(),
                         _ => common.clone(),

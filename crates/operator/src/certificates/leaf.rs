@@ -159,6 +159,17 @@ fn list(findings: &[Finding]) -> String {
 
 /// The plan for one of the wants, whose secret no other wants.
 pub(crate) fn plan(facts: &Facts<'_>, trust: &Trust, index: usize, want: &Want) -> LeafPlan {
+    let plan = judged(facts, trust, index, want);
+    match want.untouched {
+        true => LeafPlan {
+            step: LeafStep::Keep,
+            ..plan
+        },
+        false => plan,
+    }
+}
+
+fn judged(facts: &Facts<'_>, trust: &Trust, index: usize, want: &Want) -> LeafPlan {
     let mut plan = LeafPlan {
         want: index,
         step: LeafStep::Keep,

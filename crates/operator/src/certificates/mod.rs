@@ -18,7 +18,8 @@ mod plan_tests;
 mod trust;
 
 pub use facts::{
-    AUTHORITIES, AuthorityHeld, Facts, Held, Manager, PAUSE, Rules, SETTLE, SKEW, Unusable, WRITES, Want,
+    AUTHORITIES, AuthorityHeld, Facts, Held, Loadable, Manager, PAUSE, Rules, SETTLE, SKEW, Unusable, WRITES,
+    Want,
 };
 pub use keeper::{Done, EnsureError, Ensured, Keeper, LONGEST_WAIT, LeafState};
 pub use leaf::{LeafPlan, LeafStep, Trouble, Why};

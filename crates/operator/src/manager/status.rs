@@ -80,6 +80,12 @@ pub(crate) fn stage<'a>(wanted: &'a Wanted<'_>) -> Stage<'a> {
         }
         return match established.has_reason(Reason::Refused) {
             true => Stage::Refused(text(Some(established))),
+            // Why its program doesn't run says more.
+            false if view.awaits_program() => Stage::Establishing(text(
+                view.condition(ConditionType::RuntimeHealthy)
+                    .filter(|c| c.is_false())
+                    .or(Some(established)),
+            )),
             false => Stage::Establishing(text(Some(established))),
         };
     }

@@ -14,8 +14,10 @@ use super::job::{Failure, Job, malformed};
 use super::ownership::Claim;
 use super::plan::Ending;
 use super::served::{Served, served};
+use super::survey::named;
 use super::{body, preflight};
-use crate::kinds;
+use crate::runtime_mode::RuntimeMode;
+use crate::{kinds, runtime};
 
 /// Looks at the live objects in one run of the task: each conflict with somebody needs one more.
 pub(crate) const ROUNDS: usize = 10;
@@ -88,14 +90,16 @@ async fn work(job: &Job) -> Result<(), End> {
         let left = survey.create.len() + survey.own.len() + survey.replace.len();
         let shown = Shown::new(total - left.min(total));
 
+        let (awaiting, replace): (Vec<_>, Vec<_>) = survey
+            .replace
+            .into_iter()
+            .map(|(place, _)| place)
+            .partition(|place| awaits_program(job, *place));
+
         // All creations first: only if they succeeded is anything taken from those who serve (design §3.1.4).
         let mut failures = create(job, survey.create, &shown).await;
         if failures.is_empty() {
-            let places = survey
-                .own
-                .into_iter()
-                .chain(survey.replace)
-                .map(|(place, _)| place);
+            let places = survey.own.into_iter().map(|(place, _)| place).chain(replace);
             failures.extend(take(job, places.collect(), &shown).await);
         }
         if failures.is_empty() {
@@ -108,6 +112,10 @@ async fn work(job: &Job) -> Result<(), End> {
         // What is not there yet for another reason is said first.
         if !survey.terminating.is_empty() {
             return Err(End::Told(Ending::Waiting(survey.terminating)));
+        }
+        if !awaiting.is_empty() {
+            let items = awaiting.iter().filter_map(|place| job.items.get(*place));
+            return Err(End::Told(Ending::AwaitingProgram(items.map(named).collect())));
         }
         match served(job, &known).await {
             Served::All => {}
@@ -125,6 +133,21 @@ async fn work(job: &Job) -> Result<(), End> {
     }
     let again = "somebody else keeps changing objects of this package; it is tried again".to_owned();
     Err(End::Told(Ending::Waiting(vec![again])))
+}
+
+/// Whether a CRD that exists is left as it is until the revision's own program runs: its conversion webhook is asked for
+/// every object as soon as the CRD says so, and the former program knows nothing of new versions. Who runs programs by
+/// other means starts them when all is established, so that nothing can be awaited there.
+fn awaits_program(job: &Job, place: usize) -> bool {
+    let carried = || job.items.get(place).filter(|item| item.kind == kinds::CRD);
+    let converts = || {
+        let entry = carried().and_then(|item| job.content.as_ref()?.parsed.objects.get(item.entry));
+        entry.is_some_and(|entry| entry.needs_webhook())
+    };
+    job.webhooks.is_some()
+        && job.cx.options.runtime.of(job.key.kind) == RuntimeMode::Deployment
+        && converts()
+        && !runtime::runs(&job.cx, job.uid())
 }
 
 /// Progress that is shown now and then.

@@ -95,7 +95,8 @@ impl Job {
         let fresh = self.fresh().get(&(item.kind, item.name.clone())).cloned();
         match (cached, fresh) {
             (Some(cached), Some(fresh))
-                if is_newer(&cached, &fresh) || cached.resource_version == fresh.resource_version =>
+                if is_newer(&cached.resource_version, &fresh.resource_version)
+                    || cached.resource_version == fresh.resource_version =>
             {
                 // The cache has caught up; from now on it is right, also when it shows nothing.
                 self.unnote(item);
@@ -123,7 +124,10 @@ impl Job {
             return false;
         };
         match self.cx.caches.object(item.kind, &item.name) {
-            Some(cached) => cached.resource_version != fresh.resource_version && !is_newer(&cached, &fresh),
+            Some(cached) => {
+                cached.resource_version != fresh.resource_version
+                    && !is_newer(&cached.resource_version, &fresh.resource_version)
+            }
             None => true,
         }
     }
@@ -305,11 +309,8 @@ pub(super) fn malformed(item: &Item, error: &serde_json::Error) -> Failure {
 
 /// Resource versions are numbers to this API server's clients for comparing, as the watch protocol of Kubernetes 1.35
 /// states; where they are not, the cache counts as the newer.
-fn is_newer(cached: &Meta, fresh: &Meta) -> bool {
-    match (
-        cached.resource_version.parse::<u128>(),
-        fresh.resource_version.parse::<u128>(),
-    ) {
+pub(super) fn is_newer(cached: &str, fresh: &str) -> bool {
+    match (cached.parse::<u128>(), fresh.parse::<u128>()) {
         (Ok(cached), Ok(fresh)) => cached > fresh,
         _ => true,
     }

@@ -6,10 +6,11 @@ use api::pkg::{Package, PackageKind, Revision};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::diff::Item;
+use super::job::is_newer;
 use super::ownership::{Living, Parties, Party};
 use super::plan::Seen;
 use super::survey;
-use super::work::Difference;
+use super::work::{Difference, Trusted};
 use crate::context::{Context, uid_key};
 use crate::images;
 use crate::key::Key;
@@ -118,9 +119,9 @@ fn difference(
         false => work
             .loaded
             .clone()
-            .map(|(_, items)| (items, work.written.clone())),
+            .map(|(_, items)| (items, work.written.clone(), work.trusted.clone())),
     });
-    let Some((items, written)) = loaded else {
+    let Some((items, written, trusted)) = loaded else {
         return Difference::default();
     };
     let parties = parties(cx, kind, revision, package, siblings);
@@ -142,10 +143,24 @@ fn difference(
             missing: false,
         };
     }
+    let others_trusted = trusted.is_some_and(|trusted| distrusts(cx, revision, &trusted));
     Difference {
-        differs: !survey.is_empty() || leaves_something(cx, &items, siblings),
+        differs: !survey.is_empty() || others_trusted || leaves_something(cx, &items, siblings),
         missing: !survey.create.is_empty() || !survey.terminating.is_empty(),
     }
+}
+
+/// Whom callers of webhooks are to trust was written since it was read.
+fn distrusts(cx: &Context, revision: &Revision, trusted: &Trusted) -> bool {
+    let named = revision
+        .status
+        .as_ref()
+        .and_then(|s| s.tls_server_secret_name.as_deref());
+    let live = cx.caches.secrets.get(&trusted.secret);
+    named.is_some_and(|named| named != trusted.secret)
+        || live.is_some_and(|live| {
+            live.resource_version != trusted.version && is_newer(&live.resource_version, &trusted.version)
+        })
 }
 
 /// An inactive sibling controls an object that the active revision doesn't carry.

@@ -73,6 +73,8 @@ pub enum Ending {
     Refused(Vec<String>),
     /// Objects can't be had yet.
     Waiting(Vec<String>),
+    /// All is done but for objects that wait until the revision's own program answers.
+    AwaitingProgram(Vec<String>),
 }
 
 impl Ending {
@@ -85,6 +87,7 @@ impl Ending {
             Self::Unfit(_) => "Unfit",
             Self::Refused(_) => "Refused",
             Self::Waiting(_) => "Waiting",
+            Self::AwaitingProgram(_) => "AwaitingProgram",
         }
     }
 }
@@ -96,7 +99,9 @@ impl fmt::Display for Ending {
             Self::Done => f.write_str("done"),
             Self::NoContent(trouble) => f.write_str(&trouble.message),
             Self::Unfit(message) => f.write_str(message),
-            Self::Refused(problems) | Self::Waiting(problems) => f.write_str(&listed(problems)),
+            Self::Refused(problems) | Self::Waiting(problems) | Self::AwaitingProgram(problems) => {
+                f.write_str(&listed(problems))
+            }
         }
     }
 }
@@ -114,6 +119,8 @@ pub struct ContentFacts {
     pub dependencies: Vec<DeclaredDependency>,
     /// Lint warnings.
     pub warnings: Vec<String>,
+    /// Some of its objects have webhooks.
+    pub webhooks: bool,
 }
 
 /// The work on this revision, as far as this process has done any.

@@ -102,6 +102,10 @@ fn said(ending: &Ending) -> (Reason, String, String, bool) {
             let message = format!("waiting: {}", listed(problems));
             (Reason::Waiting, message.clone(), message, false)
         }
+        Ending::AwaitingProgram(problems) => {
+            let message = format!("waiting for the revision's program: {}", listed(problems));
+            (Reason::AwaitingProgram, message.clone(), message, false)
+        }
     }
 }
 
@@ -127,7 +131,9 @@ pub(super) fn established(seen: &Seen, ending: Option<&Ending>, idle: bool) -> V
             ready(Status::True, Reason::HealthyPackageRevision, String::new()),
         ],
         // A repair that has to wait makes nothing red while all objects are there.
-        Some(ending @ Ending::Waiting(_)) if was_established(seen) && !seen.work.missing => {
+        Some(ending @ (Ending::Waiting(_) | Ending::AwaitingProgram(_)))
+            if was_established(seen) && !seen.work.missing =>
+        {
             let (reason, message, ..) = said(ending);
             vec![
                 before(seen, ConditionType::RevisionHealthy).unwrap_or_else(healthy),
@@ -162,7 +168,7 @@ pub(super) fn established(seen: &Seen, ending: Option<&Ending>, idle: bool) -> V
             // A refusal after activation takes the preflight's word back, so that this revision is not activated again
             // before it was checked again.
             match reason {
-                Reason::Waiting => conditions.extend(preflighted),
+                Reason::Waiting | Reason::AwaitingProgram => conditions.extend(preflighted),
                 _ => conditions.push(
                     Cond::new(ConditionType::Preflighted, Status::False, reason).message(message.clone()),
                 ),
@@ -229,7 +235,11 @@ pub(super) fn recalled(seen: &Seen, task: Task) -> Option<Vec<Cond>> {
         return None;
     }
     let found_out = match before(seen, decisive)?.reason {
-        Reason::Refused | Reason::FetchRefused | Reason::FetchFailed | Reason::Waiting => true,
+        Reason::Refused
+        | Reason::FetchRefused
+        | Reason::FetchFailed
+        | Reason::Waiting
+        | Reason::AwaitingProgram => true,
         // What is established is looked through again, and shows what it showed: see `established`.
         Reason::ChecksPassed => task == Task::Preflight,
         _ => false,

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use api::condition::{Condition, ConditionType, Conditions as _, Reason};
 use api::pkg::{DeclaredDependency, Package, Revision};
 use base64::Engine;
+use kit::certificate::Fingerprint;
 use kit::read;
 use kit::resource::{Resource, Target};
 use oci::{Digest, Reference};
 use package::Parsed;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::items::{self, WebhookService};
 use super::job::Job;
 use super::plan::{Aim, ContentFacts, Ending, Task};
-use super::work::{Finished, fingerprint};
+use super::work::{Finished, Trusted, fingerprint};
 use super::{doubt, establish, preflight, survey};
 use crate::content::{Content, Origin};
 use crate::context::Context;
@@ -85,6 +87,8 @@ pub(crate) fn start(
             .end(&uid, ticket, aim, finished, kit::clock::steady())
         {
             context.revisions.add(key);
+            // A rotation waits until callers of webhooks were told.
+            context.certificates_wanted.notify_one();
         }
     };
     let name = format!(
@@ -113,6 +117,7 @@ impl Run {
             written: None,
             refs: None,
             wrote: BTreeSet::new(),
+            trusted: None,
         };
         if aim.task == Task::Release {
             return nothing(self.release().await);
@@ -149,7 +154,7 @@ impl Run {
             self.key.kind,
             package_name,
             &self.revision.spec,
-            webhooks.as_ref().ok().and_then(Option::as_ref),
+            webhooks.as_ref().ok().and_then(|found| Some(&found.as_ref()?.0)),
         ));
         let mut finished = Finished {
             spec: fingerprint(&self.revision.spec),
@@ -159,13 +164,14 @@ impl Run {
             written: None,
             refs: None,
             wrote: BTreeSet::new(),
+            trusted: None,
         };
         if let Some(unfit) = unfit {
             finished.ending = Ending::Unfit(unfit);
             return (finished, false);
         }
-        let webhooks = match webhooks {
-            Ok(webhooks) => webhooks,
+        let (webhooks, trusted) = match webhooks {
+            Ok(webhooks) => webhooks.unzip(),
             Err(waiting) => {
                 finished.ending = Ending::Waiting(vec![waiting]);
                 return (finished, false);
@@ -185,6 +191,7 @@ impl Run {
                 finished.wrote = established.wrote;
                 finished.refs = Some(survey::references(&job.items, &established.written));
                 finished.written = Some(established.written);
+                finished.trusted = trusted.flatten().filter(|_| finished.ending == Ending::Done);
                 established.lost
             }
         };
@@ -281,8 +288,12 @@ impl Run {
         Some(format!("incompatible Crossplane version: {incompatible}"))
     }
 
-    /// How webhooks of this package are reached, where it has any and somebody runs them.
-    async fn webhooks(&self, task: Task, parsed: &Parsed) -> Result<Option<WebhookService>, String> {
+    /// How webhooks of this package are reached, where it has any and somebody runs them, and where that was read.
+    async fn webhooks(
+        &self,
+        task: Task,
+        parsed: &Parsed,
+    ) -> Result<Option<(WebhookService, Option<Trusted>)>, String> {
         let needed = parsed.webhook_objects().next().is_some();
         if !needed || self.cx.options.runtime.of(self.key.kind) == RuntimeMode::None {
             return Ok(None);
@@ -294,7 +305,7 @@ impl Run {
         };
         // While it is only checked, nobody has made certificates yet.
         if task == Task::Preflight {
-            return Ok(Some(service));
+            return Ok(Some((service, None)));
         }
         let name = self
             .revision
@@ -307,7 +318,7 @@ impl Run {
         let secret = Target::namespaced(
             Resource::new("", "v1", "secrets", "Secret"),
             self.cx.options.namespace.clone(),
-            name,
+            name.clone(),
         );
         let secret = read::value(&self.cx.client, &secret)
             .await
@@ -318,14 +329,21 @@ impl Run {
         let value = |key: &str| {
             let text = secret.pointer(&format!("/data/{key}"))?.as_str()?;
             let pem = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
-            (!pem.is_empty()).then_some(text)
+            (!pem.is_empty()).then_some((text, pem))
         };
         let certificate = value("tls.crt").ok_or("the value for the key tls.crt cannot be empty")?;
-        let certificate = value("ca.crt").unwrap_or(certificate);
-        Ok(Some(WebhookService {
-            ca_bundle: certificate.to_owned(),
+        let (text, pem) = value("ca.crt").unwrap_or(certificate);
+        let version = secret.pointer("/metadata/resourceVersion");
+        let trusted = Trusted {
+            secret: name,
+            version: version.and_then(Value::as_str).unwrap_or_default().to_owned(),
+            bundle: Fingerprint::of(&pem),
+        };
+        let service = WebhookService {
+            ca_bundle: text.to_owned(),
             ..service
-        }))
+        };
+        Ok(Some((service, Some(trusted))))
     }
 }
 
@@ -358,5 +376,6 @@ fn facts(parsed: &Parsed) -> ContentFacts {
             })
             .collect(),
         warnings,
+        webhooks: parsed.webhook_objects().next().is_some(),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::pkg::{ObjectRef, Progress, RevisionSpec};
 use jiff::{SignedDuration, Timestamp};
+use kit::certificate::Fingerprint;
 use tokio_util::sync::CancellationToken;
 
 use super::diff::{Item, Written};
@@ -49,6 +50,19 @@ pub struct Work {
     /// What was written, by place of kind and name.
     pub(crate) written: Option<Arc<BTreeMap<(usize, String), Written>>>,
     refs: Option<Vec<ObjectRef>>,
+    /// Whom callers of its webhooks were told to trust, by what was established last.
+    pub(crate) trusted: Option<Trusted>,
+}
+
+/// Whom callers of a revision's webhooks were told to trust, and where that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trusted {
+    /// Name of the secret.
+    pub secret: String,
+    /// Its resourceVersion.
+    pub version: String,
+    /// The bundle.
+    pub bundle: Fingerprint,
 }
 
 /// A refusal after activation.
@@ -92,6 +106,8 @@ pub struct Finished {
     pub refs: Option<Vec<ObjectRef>>,
     /// The objects whose content was written.
     pub wrote: BTreeSet<(usize, String)>,
+    /// Whom the webhooks' callers trust, if all objects say so.
+    pub trusted: Option<Trusted>,
 }
 
 impl Works {
@@ -219,6 +235,7 @@ impl Works {
                 work.written = Some(Arc::new(written));
             }
             work.refs = finished.refs.or(work.refs.take());
+            work.trusted = finished.trusted.or(work.trusted.take());
             let at = pause.map(|pause| now.saturating_add(pause).unwrap_or(Timestamp::MAX));
             work.ended = Some((aim, ending, held.or(at)));
             true
@@ -227,6 +244,11 @@ impl Works {
 }
 
 impl Work {
+    /// Whether objects of the content have webhooks; `None` before it was loaded.
+    pub(crate) fn has_webhooks(&self) -> Option<bool> {
+        self.facts.as_ref().map(|facts| facts.webhooks)
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.running.is_some()
     }
@@ -243,7 +265,7 @@ impl Work {
                 self.failures = 0;
                 return self.calm(repaired, now);
             }
-            Ending::Waiting(_) => RETRY_WAITING,
+            Ending::Waiting(_) | Ending::AwaitingProgram(_) => RETRY_WAITING,
             Ending::NoContent(trouble) if !trouble.terminal => RETRY_WAITING,
             Ending::NoContent(_) | Ending::Unfit(_) | Ending::Refused(_) => RETRY_REFUSED,
         };
@@ -381,6 +403,7 @@ mod tests {
             written: None,
             refs: None,
             wrote: [(0, "x".to_owned())].into(),
+            trusted: None,
         }
     }
 

@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::pkg::{PackageKind, Revision, View};
+use api::pkg::{Package, PackageKind, Revision, View};
 use jiff::Timestamp;
-use kit::certificate::Usage;
+use kit::certificate::{Fingerprint, Usage};
 use kit::meta::Owner;
+use kube::core::DynamicObject;
+use serde_json::Value;
 
+use super::health::is_rolled_out;
 use super::plan::Certificates;
 use super::templates::Names;
 use super::{RuntimeCaches, observe};
-use crate::certificates::{Ensured, Keeper, Want};
+use crate::certificates::{AUTHORITY_SECRET, Ensured, Keeper, Loadable, Want};
 use crate::context::Context;
 use crate::key::Key;
 use crate::revision;
@@ -67,12 +70,19 @@ fn wants(cx: &Context, caches: &RuntimeCaches) -> Vec<(Of, Want)> {
             continue;
         }
         for revision in live.all() {
-            for (of, want) in of_revision(cx, caches, kind, &revision) {
-                // Of two active revisions of one package the newer counts.
+            let Some(package) = revision::package_of(cx, kind, &revision) else {
+                continue;
+            };
+            let made = package.metadata.creation_timestamp.as_ref().map(|at| at.0);
+            let uid = package.metadata.uid.clone();
+            for (of, want) in of_revision(cx, caches, kind, &revision, &package) {
+                // Of two active revisions of one package the newer counts. Of two packages that want one secret the older
+                // has it, and the other is told.
                 let number = revision.spec.revision;
-                let other: Option<&(i64, Of, Want)> = all.get(&want.secret);
+                let key = (want.secret.clone(), made, uid.clone());
+                let other: Option<&(i64, Of, Want)> = all.get(&key);
                 if other.is_none_or(|(older, ..)| *older < number) {
-                    all.insert(want.secret.clone(), (number, of, want));
+                    all.insert(key, (number, of, want));
                 }
             }
         }
@@ -85,19 +95,18 @@ fn of_revision(
     caches: &RuntimeCaches,
     kind: PackageKind,
     revision: &Arc<Revision>,
+    package: &Arc<Package>,
 ) -> Vec<(Of, Want)> {
     let view = View(revision);
-    if !view.is_active() || view.is_deleting() || api::annotation::is_paused(&revision.metadata) {
+    if !view.is_active() || view.is_deleting() {
         return vec![];
     }
-    let Some(package) = revision::package_of(cx, kind, revision) else {
-        return vec![];
-    };
-    let Ok(config) = observe::config(cx, caches, revision) else {
-        return vec![];
-    };
+    let config = observe::config(cx, caches, revision);
+    // Where it is not known what the Service is called, the certificate that there is stays as it is.
+    let untouched = api::annotation::is_paused(&revision.metadata) || config.is_err();
+    let templates = config.map(|config| config.templates).unwrap_or_default();
     let uid = revision.metadata.uid.clone().unwrap_or_default();
-    let siblings = revision::siblings(cx, kind, revision, &package);
+    let siblings = revision::siblings(cx, kind, revision, package);
     let revisions = siblings.iter().chain([revision]);
     let related: BTreeSet<String> = revisions.filter_map(|r| r.metadata.uid.clone()).collect();
     // The package's, as it is one for all its revisions.
@@ -111,7 +120,7 @@ fn of_revision(
     };
     // The reference names clients by revision; the certificate is the package's, and need not change with each of them.
     let owner_name = owner.name.clone();
-    let names = Names::of(&config.templates, &owner.name, view.name());
+    let names = Names::of(&templates, &owner.name, view.name());
     let (service, namespace) = (&names.service, &cx.options.namespace);
     let hosts = vec![
         service.clone(),
@@ -132,16 +141,74 @@ fn of_revision(
             common: kind == PackageKind::Function,
             serving: None,
             callers: None,
+            untouched,
         };
         Some((of, want))
     };
     let server = want(&revision.spec.tls_server_secret_name, Usage::Server, hosts);
+    let server = server.map(|(of, want)| {
+        let (serving, callers) = match kind {
+            PackageKind::Function => loaded(caches, &names.deployment, &uid),
+            _ => (None, told(cx, &uid)),
+        };
+        let want = Want {
+            serving,
+            callers,
+            ..want
+        };
+        (of, want)
+    });
     let client = want(
         &revision.spec.tls_client_secret_name,
         Usage::Client,
         vec![owner_name],
     );
     server.into_iter().chain(client).collect()
+}
+
+/// Something that no certificate and no bundle is.
+fn unknown() -> Fingerprint {
+    Fingerprint::of(b"")
+}
+
+/// What a function's pods have loaded when they started: certificate and bundle. Nothing where none run.
+fn loaded(
+    caches: &RuntimeCaches,
+    deployment: &str,
+    revision: &str,
+) -> (Option<Fingerprint>, Option<Fingerprint>) {
+    let live = caches.deployments.get(deployment);
+    let owners = |object: &Arc<DynamicObject>| {
+        let mut owners = object.metadata.owner_references.iter().flatten();
+        owners.any(|owner| owner.uid == revision)
+    };
+    let Some(live) = live.filter(owners) else {
+        return (None, None);
+    };
+    let path = format!(
+        "/spec/template/metadata/annotations/{}",
+        api::annotation::CERTIFICATE_LOADED.replace('/', "~1")
+    );
+    let loaded = live
+        .data
+        .pointer(&path)
+        .and_then(Value::as_str)
+        .and_then(Loadable::parse);
+    let loaded = loaded.filter(|_| is_rolled_out(live.metadata.generation.unwrap_or_default(), &live.data));
+    match loaded {
+        Some(loaded) => (Some(loaded.certificate), Some(loaded.bundle)),
+        None => (Some(unknown()), Some(unknown())),
+    }
+}
+
+/// Whom the callers of a provider's webhooks were told to trust. Nothing where it has none.
+fn told(cx: &Context, revision: &str) -> Option<Fingerprint> {
+    cx.works
+        .with(revision, |work| match (&work.trusted, work.has_webhooks()) {
+            (Some(trusted), _) => Some(trusted.bundle),
+            (None, Some(false)) => None,
+            (None, _) => Some(unknown()),
+        })
 }
 
 /// Passes on what is true now to those who asked.
@@ -155,10 +222,18 @@ fn tell(cx: &Context, of: &[Of], wants: &[Want], ensured: &Ensured) {
             Usage::Server => state.server = leaf.ready,
             Usage::Client => state.client = leaf.ready,
         }
+        if want.usage == Usage::Server && leaf.ready {
+            state.loaded = leaf.loadable;
+        }
         let trouble = leaf.trouble.as_ref().map(ToString::to_string);
-        let trouble = trouble.or_else(|| (!leaf.ready).then(|| ensured.authority_trouble.clone()).flatten());
+        let authority = ensured.authority_trouble.as_ref().filter(|_| !leaf.ready);
+        let trouble = trouble.or_else(|| {
+            Some(format!(
+                "Secret {AUTHORITY_SECRET} was not written: {}",
+                authority?
+            ))
+        });
         if let Some(trouble) = trouble {
-            let trouble = format!("Secret {}: {trouble}", leaf.secret);
             state.trouble = Some(match state.trouble.take() {
                 Some(before) => format!("{before}; {trouble}"),
                 None => trouble,

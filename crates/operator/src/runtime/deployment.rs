@@ -46,6 +46,8 @@ pub struct Inputs<'a> {
     pub client_secret: Option<&'a str>,
     /// Secret with the server certificate.
     pub server_secret: Option<&'a str>,
+    /// What the pods load as their server certificate, where they load it once.
+    pub loaded: Option<&'a str>,
     /// Nothing is to run: the runtime awaits its first activated definition.
     pub at_zero: bool,
 }
@@ -173,6 +175,9 @@ pub fn spec(inputs: &Inputs<'_>) -> Result<Value, Unbuildable> {
         annotations.insert("prometheus.io/scrape".to_owned(), json!("true"));
         annotations.insert("prometheus.io/port".to_owned(), json!(metrics.to_string()));
         annotations.insert("prometheus.io/path".to_owned(), json!("/metrics"));
+    }
+    if let Some(loaded) = inputs.loaded {
+        annotations.insert(api::annotation::CERTIFICATE_LOADED.to_owned(), json!(loaded));
     }
     if let Some(Value::Object(meta)) = template.get_mut("metadata") {
         match annotations.is_empty() {

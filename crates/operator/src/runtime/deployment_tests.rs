@@ -51,6 +51,7 @@ impl Case {
             pull_policy: self.policy,
             client_secret: self.client,
             server_secret: self.server,
+            loaded: None,
             at_zero: self.at_zero,
         })
     }

@@ -70,6 +70,18 @@ pub fn judge(deployment: &Value, pods: Option<&str>) -> Verdict {
     }
 }
 
+/// Whether all pods that a Deployment has are by its present template, and as many as asked for can be used.
+#[must_use]
+pub fn is_rolled_out(generation: i64, deployment: &Value) -> bool {
+    let count = |field: &str| number(deployment, &format!("/status/{field}")).unwrap_or_default();
+    let want = number(deployment, "/spec/replicas").unwrap_or(1);
+    let updated = count("updatedReplicas");
+    count("observedGeneration") >= generation
+        && updated >= want
+        && count("replicas") == updated
+        && count("availableReplicas") >= want
+}
+
 /// What is wrong with pods, in a sentence; `None` where nothing is, or not yet. The first by name that has trouble.
 #[must_use]
 pub fn trouble(pods: &[Value]) -> Option<String> {

@@ -88,6 +88,18 @@ impl RuntimeCaches {
     }
 }
 
+/// Whether the program of a revision runs: its Deployment is rolled out, if only to the zero replicas that somebody asked for.
+pub(crate) fn runs(cx: &Context, revision: &str) -> bool {
+    let Some(caches) = &cx.caches.runtime else {
+        return false;
+    };
+    let deployments = caches.deployments.lookup_objects(revision);
+    deployments.iter().any(|live| {
+        let goes = live.metadata.deletion_timestamp.is_some();
+        !goes && health::is_rolled_out(live.metadata.generation.unwrap_or_default(), &live.data)
+    })
+}
+
 /// Looks at the runtime of one revision and does what is to be done.
 pub(crate) async fn reconcile(cx: Arc<Context>, key: Key) -> Next {
     let Some(caches) = &cx.caches.runtime else {

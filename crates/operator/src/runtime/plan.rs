@@ -22,6 +22,7 @@ use super::deployment::{Inputs, PORT, selector};
 use super::health::{self, Verdict};
 use super::objects::{self, Wanted};
 use super::templates::{Names, Templates};
+use crate::certificates::Loadable;
 use crate::conditions::Cond;
 use crate::note::{Note, Told};
 
@@ -59,6 +60,8 @@ pub struct Certificates {
     pub server: bool,
     /// The client certificate can be used.
     pub client: bool,
+    /// What a program finds as its server certificate when it starts.
+    pub loaded: Option<Loadable>,
     /// Why not, or what is wrong with what others manage.
     pub trouble: Option<String>,
 }
@@ -316,7 +319,8 @@ impl<'a> Pass<'a> {
         let revision = seen.revision.metadata.name.clone().unwrap_or_default();
         let names = Names::of(&config.templates, package, &revision);
         self.certified(&names);
-        let established = View(&seen.revision).is_established();
+        let view = View(&seen.revision);
+        let established = view.is_established() || view.awaits_program();
         let own = self.own(&names, package, &revision);
         if !established && own.is_none() {
             return Verdict::Waiting(NOT_ESTABLISHED.to_owned());
@@ -325,6 +329,10 @@ impl<'a> Pass<'a> {
             Ok(image) => image,
             Err(error) => return failing(format!("cannot parse {} package image: {error}", self.word())),
         };
+        if let Some(missing) = self.uncertified() {
+            return Verdict::Waiting(format!("Secret {missing} gets its certificate"));
+        }
+        let loaded = self.loaded(own);
         let inputs = Inputs {
             kind: seen.kind,
             package,
@@ -337,6 +345,7 @@ impl<'a> Pass<'a> {
             pull_policy: seen.revision.spec.package_pull_policy.as_deref(),
             client_secret: self.outcome.client_secret.as_deref(),
             server_secret: self.outcome.server_secret.as_deref(),
+            loaded: loaded.as_deref(),
             at_zero: seen.awaiting,
         };
         let owner = |kind: &str, name: &str, uid: &str| {
@@ -437,6 +446,36 @@ impl<'a> Pass<'a> {
             let (service, namespace) = (&names.service, &self.seen.namespace);
             self.outcome.endpoint = Some(format!("dns:///{service}.{namespace}:{PORT}"));
         }
+    }
+
+    /// The secret that has to be there before pods start with it. What had one once keeps it.
+    fn uncertified(&self) -> Option<&'a str> {
+        let spec = &self.seen.revision.spec;
+        let asked = [
+            (&spec.tls_server_secret_name, &self.outcome.server_secret),
+            (&spec.tls_client_secret_name, &self.outcome.client_secret),
+        ];
+        asked.into_iter().find_map(|(asked, have)| {
+            let asked = asked.as_deref().filter(|name| !name.is_empty())?;
+            have.is_none().then_some(asked)
+        })
+    }
+
+    /// What pods that load their certificate once are told by their template; another value starts them again. Functions are
+    /// such; webhook servers of providers follow their mount.
+    fn loaded(&self, own: Option<&Value>) -> Option<String> {
+        if self.seen.kind != PackageKind::Function {
+            return None;
+        }
+        let now = self.seen.certificates.as_ref().and_then(|c| c.loaded);
+        // Until it is known, the pods stay as they are.
+        now.map(|loaded| loaded.to_string()).or_else(|| {
+            let path = format!(
+                "/spec/template/metadata/annotations/{}",
+                api::annotation::CERTIFICATE_LOADED.replace('/', "~1")
+            );
+            own?.pointer(&path)?.as_str().map(str::to_owned)
+        })
     }
 
     /// The Deployment of this revision: it has the wanted name, we control it, and it selects our pods.

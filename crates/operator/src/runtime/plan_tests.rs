@@ -50,6 +50,8 @@ struct World {
     templates: Result<Config, String>,
     failure: Option<Failure>,
     pods: Option<PodsSeen>,
+    kind: PackageKind,
+    certificates: Option<Certificates>,
     version: u64,
 }
 
@@ -64,6 +66,12 @@ impl World {
             }),
             failure: None,
             pods: None,
+            kind: PackageKind::Provider,
+            certificates: Some(Certificates {
+                server: true,
+                client: true,
+                ..Certificates::default()
+            }),
             version: 0,
         }
     }
@@ -99,7 +107,7 @@ impl World {
             owner.is_some_and(|owner| known.contains(&owner.uid) || owner.uid == "uid-long-gone")
         };
         Seen {
-            kind: PackageKind::Provider,
+            kind: self.kind,
             revision: Arc::new(revision.clone()),
             package: Some(Arc::new(Package {
                 metadata: ObjectMeta {
@@ -127,11 +135,7 @@ impl World {
                 account: named("ServiceAccount", |n| &n.account),
             },
             gone: vec!["uid-long-gone".into()],
-            certificates: Some(Certificates {
-                server: true,
-                client: true,
-                trouble: None,
-            }),
+            certificates: self.certificates.clone(),
             pods: self.pods.clone(),
             failure: self.failure.clone(),
             answered: vec![],
@@ -531,4 +535,47 @@ fn pods_are_looked_at_while_a_runtime_is_not_well() {
         now().saturating_add(PODS_LONGEST).ok(),
         "{before:?}"
     );
+}
+
+#[test]
+fn pods_start_with_their_certificates_and_functions_start_again_for_others() {
+    let loaded = |text: &str| Loadable {
+        certificate: kit::certificate::Fingerprint::of(text.as_bytes()),
+        bundle: kit::certificate::Fingerprint::of(b"bundle"),
+    };
+    for (kind, restarts) in [(PackageKind::Provider, false), (PackageKind::Function, true)] {
+        let mut world = World::with(vec![revision("nimbus-1", 1, "Active", true)]);
+        world.kind = kind;
+        world.certificates = None;
+        world.settle();
+        assert_eq!(world.names("Deployment"), [""; 0], "{kind}");
+        assert!(
+            world
+                .health("nimbus-1")
+                .contains("Secret nimbus-tls-server gets its certificate")
+        );
+        world.certificates = Some(Certificates {
+            server: true,
+            client: true,
+            loaded: Some(loaded("first")),
+            trouble: None,
+        });
+        world.settle();
+        let template =
+            |world: &World| world.find("Deployment", "nimbus-1").unwrap()["spec"]["template"].clone();
+        let first = template(&world);
+        let key = api::annotation::CERTIFICATE_LOADED;
+        let told = first["metadata"]["annotations"][key]
+            .as_str()
+            .and_then(Loadable::parse);
+        assert_eq!(told, restarts.then(|| loaded("first")), "{kind}");
+        // A restart of the operator, which knows nothing yet, starts nobody again.
+        let known = world.certificates.take();
+        world.settle();
+        assert_eq!(template(&world), first, "{kind}");
+        world.certificates = known;
+        world.certificates.as_mut().unwrap().loaded = Some(loaded("second"));
+        world.settle();
+        assert_eq!(template(&world) != first, restarts, "{kind}");
+    }
 }

@@ -62,6 +62,7 @@ fn want(name: &str, usage: Usage) -> Want {
         common: false,
         serving: None,
         callers: None,
+        untouched: false,
     }
 }
 

@@ -65,6 +65,27 @@ fn a_rotation_goes_step_by_step_under_traffic() {
 }
 
 #[test]
+fn what_may_not_be_touched_is_waited_for() {
+    let mut world = World::pairs(2);
+    world.settled();
+    let first = world.current();
+    world.wants[0].untouched = true;
+    let (meta, _) = world.secrets.get_mut(AUTHORITY_SECRET).unwrap();
+    meta.annotations
+        .insert(annotation::ROTATE_REQUESTED_AT.into(), "now".into());
+    let before = world.secrets[&world.wants[0].secret].clone();
+    let steps = world.run(start() + SignedDuration::from_hours(5));
+    assert_eq!(names_of(&steps), ["announce"], "it does not trust the next one");
+    assert_eq!(world.secrets[&world.wants[0].secret], before);
+    assert_eq!(world.current(), first);
+    world.wants[0].untouched = false;
+    let steps = world.run(start() + SignedDuration::from_hours(10));
+    assert_eq!(names_of(&steps), ["switch", "retire"]);
+    let second = world.current();
+    assert!(first != second && world.all_by(&second));
+}
+
+#[test]
 fn who_loads_a_certificate_once_or_is_told_whom_to_trust_is_waited_for() {
     let mut world = World::pairs(1);
     world.settled();
