@@ -222,6 +222,157 @@ fn a_provider_runs_is_upgraded_and_goes() -> Result<()> {
     })
 }
 
+/// A CRD that converts by webhook, in these versions; the first is stored.
+fn converting(scene: &Scene, versions: &[&str]) -> Value {
+    let version = |name: &&str| {
+        json!({
+            "name": name, "served": true, "storage": *name == versions[0],
+            "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
+        })
+    };
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("converteds.{}", scene.group()) },
+        "spec": {
+            "group": scene.group(), "scope": "Cluster", "names": { "kind": "Converted", "plural": "converteds" },
+            "conversion": { "strategy": "Webhook", "webhook": {
+                "conversionReviewVersions": ["v1"],
+                "clientConfig": { "service": { "name": "x", "namespace": "x", "path": "/convert" } },
+            } },
+            "versions": versions.iter().map(version).collect::<Vec<_>>(),
+        },
+    })
+}
+
+#[test]
+fn a_crd_that_converts_changes_when_the_new_program_runs() -> Result<()> {
+    run(async {
+        let scene = Scene::new(running().await?, "Provider", "converts");
+        let crd = format!("converteds.{}", scene.group());
+        let live = async || -> Result<Value> {
+            let crd = scene.world.get("CustomResourceDefinition", &crd).await?;
+            crd.context("the CRD is there")
+        };
+        let versions = async || -> Result<usize> {
+            Ok(live().await?["spec"]["versions"].as_array().map_or(0, Vec::len))
+        };
+        // What does not exist yet serves nobody: the first version waits for nothing.
+        let old = scene.with_crds("v1", 1).object(converting(&scene, &["v1"]));
+        let reference = scene.push("v1", &old).await?;
+        scene.create(&reference, json!({})).await?;
+        serves(&scene).await?;
+        let first = live().await?;
+        let config = &first["spec"]["conversion"]["webhook"]["clientConfig"];
+        assert_eq!(config["service"]["name"], scene.name);
+        assert_eq!(
+            (&config["service"]["port"], &config["service"]["path"]),
+            (&json!(9443), &json!("/convert"))
+        );
+        let secrets = api::<Secret>(scene.world);
+        let secret = format!("{}-tls-server", scene.name);
+        let bundle = async || -> Result<Value> {
+            let data = secrets.get(&secret).await?.data.context("data")?;
+            Ok(serde_json::to_value(&data["ca.crt"])?)
+        };
+        assert_eq!(config["caBundle"], bundle().await?);
+
+        let new = scene.with_crds("v2", 1).object(converting(&scene, &["v2", "v1"]));
+        scene.ask_for("v2", &new).await?;
+        let waiting = scene
+            .until("it waits for its program", |package| {
+                says(package, "Installed", "True")
+                    && message(package, "Ready").contains("replicas are available")
+            })
+            .await?;
+        let revision = scene.revision(&waiting["status"]["currentRevision"]).await?;
+        let established = &revision["status"]["conditions"];
+        let why = established
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|c| c["type"] == "Established");
+        let why = why.context("Established")?;
+        assert_eq!(why["reason"], "AwaitingProgram", "{why}");
+        assert!(why["message"].to_string().contains(&crd), "{why}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(versions().await?, 1, "its webhook does not answer yet");
+        node_says(&scene, &revision, &up()).await?;
+        scene.settled().await?;
+        assert_eq!(versions().await?, 2);
+
+        // Whom callers trust follows another authority.
+        let before = live().await?["spec"]["conversion"].clone();
+        scene
+            .world
+            .plane()
+            .kubectl(&["delete", "secret", "crossplane-root-ca", "-n", NAMESPACE])
+            .await?;
+        eventually("callers trust the new authority", SOON, async || {
+            let now = live().await?["spec"]["conversion"].clone();
+            let told = now["webhook"]["clientConfig"]["caBundle"] == bundle().await?;
+            Ok((now != before && told).then_some(()))
+        })
+        .await?;
+        scene.settled().await?;
+        scene.delete().await
+    })
+}
+
+#[test]
+fn a_provider_that_starts_safely_waits_for_its_first_definition() -> Result<()> {
+    run(async {
+        let scene = Scene::new(running().await?, "Provider", "safe");
+        let definition = |n: usize| format!("thing{n}s.{}", scene.group());
+        let object = |n: usize| {
+            json!({
+                "apiVersion": "apiextensions.crossplane.io/v1alpha1", "kind": "ManagedResourceDefinition",
+                "metadata": { "name": definition(n) }, "spec": { "group": scene.group() },
+            })
+        };
+        let fixture = scene
+            .fixture("v1")
+            .capability("safe-start")
+            .object(object(0))
+            .object(object(1));
+        let reference = scene.push("v1", &fixture).await?;
+        scene.create(&reference, json!({})).await?;
+        let package = scene.settled().await?;
+        let revision = scene.revision(&package["status"]["currentRevision"]).await?;
+        let waits = &revision["status"]["conditions"];
+        let active = waits
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|c| c["type"] == "RuntimeActive");
+        assert_eq!(
+            active.context("RuntimeActive")?["reason"],
+            "AwaitingActivation",
+            "{waits:#}"
+        );
+        let replicas = async || -> Result<Option<i32>> {
+            let deployment = api::<Deployment>(scene.world).get(name(&revision)).await?;
+            Ok(deployment.spec.and_then(|spec| spec.replicas))
+        };
+        assert_eq!(replicas().await?, Some(0));
+        let state = |state: &str| json!({ "spec": { "state": state } });
+        scene
+            .world
+            .patch("ManagedResourceDefinition", &definition(1), state("Active"))
+            .await?;
+        serves(&scene).await?;
+        assert_eq!(replicas().await?, Some(1));
+        assert!(says(&scene.active().await?, "RuntimeActive", "True"));
+        // What ran once goes on.
+        scene
+            .world
+            .patch("ManagedResourceDefinition", &definition(1), state("Inactive"))
+            .await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(replicas().await?, Some(1));
+        scene.delete().await
+    })
+}
+
 #[test]
 fn a_program_that_crashes_says_why() -> Result<()> {
     run(async {

@@ -15,6 +15,7 @@ pub mod image_config;
 pub mod label;
 pub mod limits;
 pub mod lock;
+pub mod managed_resource;
 pub mod names;
 pub mod pkg;
 pub mod rbac;

@@ -3,6 +3,9 @@
 /// Implements [`kube::Resource`] for a cluster-scoped type with field `metadata`: type, kind, plural.
 macro_rules! impl_resource {
     ($type:ty, $kind:expr, $plural:expr) => {
+        impl_resource!($type, $crate::GROUP, "v1beta1", $kind, $plural);
+    };
+    ($type:ty, $group:expr, $version:expr, $kind:expr, $plural:expr) => {
         impl kube::Resource for $type {
             type DynamicType = ();
             type Scope = kube::core::ClusterResourceScope;
@@ -12,11 +15,11 @@ macro_rules! impl_resource {
             }
 
             fn group((): &()) -> std::borrow::Cow<'_, str> {
-                $crate::GROUP.into()
+                $group.into()
             }
 
             fn version((): &()) -> std::borrow::Cow<'_, str> {
-                "v1beta1".into()
+                $version.into()
             }
 
             fn plural((): &()) -> std::borrow::Cow<'_, str> {

@@ -41,6 +41,9 @@ pub const APIEXTENSIONS_CROSSPLANE: &str = "apiextensions.crossplane.io";
 /// Where CRDs stand in [`ALL`].
 pub const CRD: usize = 0;
 
+/// Where definitions of managed resources stand in [`ALL`].
+pub const DEFINITION: usize = 1;
+
 /// All kinds, in the order in which they are established: definitions before what refers to them.
 pub static ALL: [CarriedKind; 10] = [
     built_in(

@@ -94,6 +94,7 @@ impl Caches {
             readiness.store(&runtime.deployments);
             readiness.store(&runtime.services);
             readiness.store(&runtime.accounts);
+            readiness.store(&runtime.definitions);
         }
     }
 
@@ -120,6 +121,7 @@ impl Caches {
             one(&runtime.deployments).await;
             one(&runtime.services).await;
             one(&runtime.accounts).await;
+            one(&runtime.definitions).await;
         }
     }
 
@@ -239,9 +241,19 @@ fn follow_runtimes(cx: &Arc<Context>, tasks: &Tasks, caches: &RuntimeCaches) {
         if let Some(caches) = &cx.caches.runtime {
             for kind in PackageKind::ALL.into_iter().filter(|kind| kind.has_runtime()) {
                 for key in runtime::observe::configured_by(cx, caches, kind, &change.name) {
+                    // Webhooks call the Service that it names.
+                    cx.revisions.add(key.clone());
                     cx.running.add(key);
                 }
             }
+        }
+    });
+    follow(cx, tasks, &caches.definitions, |cx, change| {
+        let owners = change
+            .states()
+            .flat_map(|d| d.metadata.owner_references.iter().flatten());
+        for owner in owners {
+            run_siblings(cx, &uid_key(&owner.uid));
         }
     });
     // A rotation waits for programs that start again.

@@ -15,6 +15,9 @@ use super::ownership;
 /// Top-level fields that are not content.
 const NOT_CONTENT: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
+/// State of a definition whose CRD is to be there.
+const ACTIVE: &str = "Active";
+
 /// An object's content. Values are passed on as the text that they are: as trees, a few large definitions at a time would
 /// be most of this process's memory.
 #[derive(Clone, Debug)]
@@ -31,6 +34,20 @@ impl Object {
             None => json!({}),
         };
         Ok(Self { metadata, fields })
+    }
+
+    /// A definition of a managed resource in the state that it has: who activates one is not its package (behaviour 2.4.2), unless
+    /// that asks for `Active` itself.
+    pub(super) fn in_state(mut self, live: &str) -> Result<Self, serde_json::Error> {
+        let mut spec = match self.fields.get("spec") {
+            Some(spec) => serde_json::from_str::<Map<String, Value>>(spec.get())?,
+            None => Map::new(),
+        };
+        if spec.get("state").and_then(Value::as_str) != Some(ACTIVE) {
+            spec.insert("state".to_owned(), json!(live));
+            self.fields.insert("spec".to_owned(), to_raw_value(&spec)?);
+        }
+        Ok(self)
     }
 
     /// The same object with its webhooks pointing to their service.
@@ -277,6 +294,27 @@ mod tests {
                 "/metadata/annotations/gantry.dev~1keys",
             ]
         );
+    }
+
+    #[test]
+    fn a_definition_keeps_the_state_that_others_gave_it() {
+        for (wanted, live, then) in [
+            (json!({}), "Active", "Active"),
+            (json!({"state": "Inactive"}), "Active", "Active"),
+            (json!({"state": "Active"}), "Inactive", "Active"),
+            (json!({"group": "x"}), "Inactive", "Inactive"),
+        ] {
+            let object = Object::new(serde_json::from_value(json!({"spec": wanted})).unwrap()).unwrap();
+            let patch = json_of(replace(
+                &object.in_state(live).unwrap(),
+                &item(),
+                &[],
+                &Meta::default(),
+            ));
+            let spec = patch.as_array().unwrap().iter().find(|op| op["path"] == "/spec");
+            assert_eq!(spec.unwrap()["value"]["state"], then, "{wanted} {live}");
+            assert_eq!(spec.unwrap()["value"]["group"], wanted["group"]);
+        }
     }
 
     #[test]

@@ -266,7 +266,8 @@ async fn take(job: &Job, places: Vec<usize>, shown: &Shown) -> Vec<Failure> {
             Todo::Nothing => return Ok(()),
             Todo::Own(owners) => (body::own(&owners, &live), false),
             Todo::Replace(owners) => {
-                let patch = body::replace(&job.body(item)?, item, &owners, &live);
+                let object = job.body_over(item, &target).await?;
+                let patch = body::replace(&object, item, &owners, &live);
                 (patch.map_err(|error| malformed(item, &error))?, true)
             }
             Todo::Create | Todo::Refused(_) => return Err(Failure::Redo),

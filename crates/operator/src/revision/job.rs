@@ -8,6 +8,7 @@ use std::time::Duration;
 use api::pkg::{Package, Progress, Revision};
 use futures::StreamExt;
 use kit::meta::Meta;
+use kit::read;
 use kit::resource::Target;
 use kit::write::{Payload, WriteError, Writer};
 use tokio_util::sync::CancellationToken;
@@ -212,6 +213,23 @@ impl Job {
                 object.wired(webhooks).map_err(|error| malformed(item, &error))
             }
             _ => Ok(object),
+        }
+    }
+
+    /// The same for an object that exists: with what of it is not the package's to say.
+    pub(super) async fn body_over(&self, item: &Item, target: &Target) -> Result<Object, Failure> {
+        let object = self.body(item)?;
+        if item.kind != kinds::DEFINITION {
+            return Ok(object);
+        }
+        let live = read::value(&self.cx.client, target).await;
+        let live = live.map_err(|error| Failure::Waiting(format!("{}: {error}", survey::named(item))))?;
+        match live
+            .as_ref()
+            .and_then(|live| live.pointer("/spec/state")?.as_str())
+        {
+            Some(state) => object.in_state(state).map_err(|error| malformed(item, &error)),
+            None => Ok(object),
         }
     }
 

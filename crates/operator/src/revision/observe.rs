@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::pkg::{Package, PackageKind, Revision};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kit::meta::Meta;
 
 use super::diff::Item;
 use super::job::is_newer;
@@ -14,6 +15,7 @@ use super::work::{Difference, Trusted};
 use crate::context::{Context, uid_key};
 use crate::images;
 use crate::key::Key;
+use crate::runtime;
 
 /// `None` if the revision doesn't exist (any more).
 pub(crate) fn observe(cx: &Context, key: &Key) -> Option<Seen> {
@@ -143,24 +145,26 @@ fn difference(
             missing: false,
         };
     }
-    let others_trusted = trusted.is_some_and(|trusted| distrusts(cx, revision, &trusted));
+    let others_trusted = trusted.is_some_and(|trusted| rewired(cx, revision, package, &trusted));
     Difference {
         differs: !survey.is_empty() || others_trusted || leaves_something(cx, &items, siblings),
         missing: !survey.create.is_empty() || !survey.terminating.is_empty(),
     }
 }
 
-/// Whom callers of webhooks are to trust was written since it was read.
-fn distrusts(cx: &Context, revision: &Revision, trusted: &Trusted) -> bool {
+/// Whom callers of webhooks are to call, or to trust, is another since that was read.
+fn rewired(cx: &Context, revision: &Revision, package: &Package, trusted: &Trusted) -> bool {
     let named = revision
         .status
         .as_ref()
         .and_then(|s| s.tls_server_secret_name.as_deref());
-    let live = cx.caches.secrets.get(&trusted.secret);
+    let written = |live: Arc<Meta>| {
+        live.resource_version != trusted.version && is_newer(&live.resource_version, &trusted.version)
+    };
     named.is_some_and(|named| named != trusted.secret)
-        || live.is_some_and(|live| {
-            live.resource_version != trusted.version && is_newer(&live.resource_version, &trusted.version)
-        })
+        || cx.caches.secrets.get(&trusted.secret).is_some_and(written)
+        || runtime::service(cx, revision, package.metadata.name.as_deref().unwrap_or_default())
+            != trusted.service
 }
 
 /// An inactive sibling controls an object that the active revision doesn't carry.

@@ -164,7 +164,10 @@ async fn dry_run(job: &Job, survey: &super::survey::Survey) -> Vec<Failure> {
             let Some(target): Option<Target> = job.target(item) else {
                 return Ok(());
             };
-            let content = job.body(item)?;
+            let content = match job.live(item) {
+                Some(_) => job.body_over(item, &target).await?,
+                None => job.body(item)?,
+            };
             let mut tries = 1;
             loop {
                 let live = job.live(item);

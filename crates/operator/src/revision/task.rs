@@ -25,6 +25,7 @@ use crate::context::Context;
 use crate::images;
 use crate::key::Key;
 use crate::manager::check::Trouble;
+use crate::runtime;
 use crate::runtime_mode::RuntimeMode;
 
 /// Objects of one package: the status names each in some 200 bytes, and the API server takes 1.5 MiB for a revision.
@@ -298,8 +299,9 @@ impl Run {
         if !needed || self.cx.options.runtime.of(self.key.kind) == RuntimeMode::None {
             return Ok(None);
         }
+        let package = self.package.metadata.name.as_deref().unwrap_or_default();
         let service = WebhookService {
-            name: self.package.metadata.name.clone().unwrap_or_default(),
+            name: runtime::service(&self.cx, &self.revision, package),
             namespace: self.cx.options.namespace.clone(),
             ca_bundle: String::new(),
         };
@@ -335,6 +337,7 @@ impl Run {
         let (text, pem) = value("ca.crt").unwrap_or(certificate);
         let version = secret.pointer("/metadata/resourceVersion");
         let trusted = Trusted {
+            service: service.name.clone(),
             secret: name,
             version: version.and_then(Value::as_str).unwrap_or_default().to_owned(),
             bundle: Fingerprint::of(&pem),

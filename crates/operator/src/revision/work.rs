@@ -54,9 +54,11 @@ pub struct Work {
     pub(crate) trusted: Option<Trusted>,
 }
 
-/// Whom callers of a revision's webhooks were told to trust, and where that was read.
+/// Whom callers of a revision's webhooks were told to call and to trust, and where that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trusted {
+    /// Name of the Service that is called.
+    pub service: String,
     /// Name of the secret.
     pub secret: String,
     /// Its resourceVersion.

@@ -10,8 +10,9 @@ use kit::resource::Resource;
 use kit::write::{Preconditions, Propagation, WriteError};
 use serde_json::{Value, json};
 
+use super::facts::Seen;
 use super::health;
-use super::plan::{OWNED, Outcome, Plan, Seen, Step};
+use super::plan::{OWNED, Outcome, Plan, Step};
 use crate::conditions::timed;
 use crate::context::{Context, revision_target};
 use crate::key::Key;

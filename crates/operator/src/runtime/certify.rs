@@ -11,8 +11,8 @@ use kit::meta::Owner;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
+use super::facts::Certificates;
 use super::health::is_rolled_out;
-use super::plan::Certificates;
 use super::templates::Names;
 use super::{RuntimeCaches, observe};
 use crate::certificates::{AUTHORITY_SECRET, Ensured, Keeper, Loadable, Want};

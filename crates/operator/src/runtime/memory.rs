@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use kit::meta::Meta;
 
-use super::plan::{Certificates, Failure, PodsSeen};
+use super::facts::{Certificates, Failure, PodsSeen};
 
 /// First pause after a step that failed, doubled each time.
 const RETRY_FIRST: SignedDuration = SignedDuration::from_secs(2);

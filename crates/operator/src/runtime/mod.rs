@@ -4,6 +4,7 @@ mod act;
 pub(crate) mod certify;
 pub mod compare;
 pub mod deployment;
+pub mod facts;
 pub mod health;
 mod memory;
 pub mod objects;
@@ -14,7 +15,8 @@ pub mod templates;
 use std::sync::Arc;
 
 use api::label;
-use api::pkg::PackageKind;
+use api::managed_resource::ManagedResourceDefinition;
+use api::pkg::{PackageKind, Revision};
 use api::runtime_config::DeploymentRuntimeConfig;
 use kit::live::Live;
 use kit::queue::Next;
@@ -39,6 +41,8 @@ pub(crate) struct RuntimeCaches {
     pub services: Live<DynamicObject>,
     /// Service accounts; indexed by owners' UIDs.
     pub accounts: Live<DynamicObject>,
+    /// Definitions that providers with capability `safe-start` wait for; indexed by owners' UIDs.
+    pub definitions: Live<ManagedResourceDefinition>,
 }
 
 /// Index key of Deployments by the package whose pods they select.
@@ -70,7 +74,7 @@ impl RuntimeCaches {
     /// Whether what is known of a kind may never have happened, see [`Live::in_doubt`].
     fn in_doubt(&self) -> bool {
         let objects = [&self.deployments, &self.services, &self.accounts];
-        self.configs.in_doubt() || objects.into_iter().any(Live::in_doubt)
+        self.configs.in_doubt() || self.definitions.in_doubt() || objects.into_iter().any(Live::in_doubt)
     }
 
     /// Starts them.
@@ -84,7 +88,27 @@ impl RuntimeCaches {
             deployments: of(&objects::DEPLOYMENTS, selected),
             services: of(&objects::SERVICES, owners),
             accounts: of(&objects::ACCOUNTS, owners),
+            definitions: watches.objects::<ManagedResourceDefinition>((), Watch::optional(), |definition| {
+                let owners = definition.metadata.owner_references.iter().flatten();
+                owners.map(|owner| owner.uid.clone()).collect()
+            }),
         }
+    }
+}
+
+/// What the Service of a package's program is called: like the package, unless a runtime config says otherwise.
+pub(crate) fn service(cx: &Context, revision: &Revision, package: &str) -> String {
+    let config = cx
+        .caches
+        .runtime
+        .as_ref()
+        .map(|caches| observe::config(cx, caches, revision));
+    match config {
+        Some(Ok(config)) => {
+            let name = revision.metadata.name.as_deref().unwrap_or_default();
+            templates::Names::of(&config.templates, package, name).service
+        }
+        _ => package.to_owned(),
     }
 }
 

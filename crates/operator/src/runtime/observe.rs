@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 
+use api::condition::{ConditionType, Reason};
 use api::image_config::Purpose;
-use api::pkg::{PackageKind, Revision, RuntimeConfigReference};
+use api::managed_resource;
+use api::pkg::{ObjectRef, PackageKind, Revision, RuntimeConfigReference, View};
 use kit::meta::Owner;
 use kit::resource::Target;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
+use super::facts::{Config, Named, Seen};
 use super::objects::{ACCOUNTS, DEPLOYMENTS, SERVICES, controller, meta};
-use super::plan::{Config, Named, Seen};
 use super::templates::{Names, Templates};
 use super::{RuntimeCaches, by_selector};
 use crate::context::{Context, uid_key};
 use crate::images;
 use crate::key::Key;
 use crate::revision;
+
+/// Capability of providers whose controllers start when the CRDs that they watch come one by one.
+const SAFE_START: &str = "safe-start";
 
 /// `None` if the revision doesn't exist (any more).
 pub(crate) fn observe(cx: &Context, caches: &RuntimeCaches, key: &Key) -> Option<Seen> {
@@ -106,10 +111,34 @@ pub(crate) fn observe(cx: &Context, caches: &RuntimeCaches, key: &Key) -> Option
         pods: memory.pods,
         failure: memory.failure,
         answered,
-        // A package's CRDs are applied as CRDs, so that there are no definitions that wait to be activated.
-        awaiting: false,
+        awaiting: awaits(caches, key.kind, &revision),
         revision,
     })
+}
+
+/// Whether nothing is to run until a definition is activated (behaviour 4.7): the provider can start safely, carries
+/// definitions, none of them is active, and none ever was. A definition that the cache doesn't show yet is not active.
+fn awaits(caches: &RuntimeCaches, kind: PackageKind, revision: &Revision) -> bool {
+    let Some(status) = revision.status.as_ref().filter(|_| kind == PackageKind::Provider) else {
+        return false;
+    };
+    let capabilities = status.capabilities.as_deref().unwrap_or_default();
+    let safe = capabilities
+        .iter()
+        .any(|c| package::meta::same_capability(c, SAFE_START));
+    let ran = View(revision)
+        .condition(ConditionType::RuntimeActive)
+        .is_some_and(|c| c.has_reason(Reason::ActiveRuntime));
+    let mut definitions = status
+        .object_refs
+        .iter()
+        .filter(|object| object.kind == managed_resource::KIND)
+        .peekable();
+    let active = |object: &ObjectRef| {
+        let definition = caches.definitions.get(&object.name);
+        definition.is_some_and(|definition| definition.is_active())
+    };
+    safe && !ran && definitions.peek().is_some() && !definitions.any(active)
 }
 
 fn value(object: &DynamicObject) -> Value {

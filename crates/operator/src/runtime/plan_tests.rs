@@ -1,10 +1,13 @@
 //! What is decided, pass by pass, over a cluster that does what it is told.
 
 use api::condition::Condition;
-use api::pkg::{RevisionSpec, RevisionStatus};
+use api::pkg::{Package, RevisionSpec, RevisionStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
+use super::super::facts::{Certificates, Config, Failure, Named, PodsSeen};
+use super::super::templates::Templates;
 use super::*;
+use crate::certificates::Loadable;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_000_000).unwrap()
