@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use testkit::tools::workspace;
 
 /// Sections that the list must have.
-const SECTIONS: [&str; 10] = [
-    "8.A1", "8.A2", "8.A3", "8.A4", "8.A5", "8.A7", "8.C", "8.D1", "8.D2", "8.D5",
+const SECTIONS: [&str; 13] = [
+    "8.A1", "8.A2", "8.A3", "8.A4", "8.A5", "8.A7", "8.A11", "8.A12", "8.A13", "8.C", "8.D1", "8.D2", "8.D5",
 ];
 
 #[test]

@@ -582,3 +582,51 @@ fn pods_start_with_their_certificates_and_functions_start_again_for_others() {
         assert_eq!(template(&world) != first, restarts, "{kind}");
     }
 }
+
+#[test]
+fn a_service_account_of_others_is_used_and_secrets_that_others_gave_ours_stay() {
+    let mut world = World::with(vec![revision("nimbus-1", 1, "Active", true)]);
+    world.settle();
+    let account = |world: &mut World| -> Value {
+        let is = |o: &&mut Value| o["kind"] == "ServiceAccount";
+        world.objects.iter_mut().find(is).unwrap().clone()
+    };
+    let is = |o: &&mut Value| o["kind"] == "ServiceAccount";
+    world.objects.iter_mut().find(is).unwrap()["imagePullSecrets"] =
+        json!([{"name": "of-operator"}, {"name": "of-somebody"}]);
+    world.settle();
+    assert_eq!(
+        account(&mut world)["imagePullSecrets"],
+        json!([{"name": "of-operator"}, {"name": "of-somebody"}])
+    );
+    let mut world = World::with(vec![revision("nimbus-1", 1, "Active", true)]);
+    let templates = serde_json::from_value(json!({
+        "deploymentTemplate": {"spec": {"template": {"spec": {"serviceAccountName": "theirs"}}}},
+    }));
+    let spec: api::runtime_config::DeploymentRuntimeConfigSpec = templates.unwrap();
+    world.templates = Ok(Config {
+        name: "own-account".into(),
+        templates: Templates::from(&spec),
+        chosen_by: None,
+    });
+    world.settle();
+    assert_eq!(world.names("ServiceAccount"), [""; 0]);
+    let pod = world.find("Deployment", "nimbus-1").unwrap()["spec"]["template"]["spec"].clone();
+    assert_eq!(pod["serviceAccountName"], "theirs");
+}
+
+/// Older versions of the reference selected other labels, and a selector can't be changed.
+#[test]
+fn a_deployment_that_selects_other_pods_goes_and_is_made_anew() {
+    let mut world = World::with(vec![revision("nimbus-1", 1, "Active", true)]);
+    world.settle();
+    let is = |o: &&mut Value| o["kind"] == "Deployment";
+    world.objects.iter_mut().find(is).unwrap()["spec"]["selector"]["matchLabels"] =
+        json!({"pkg.crossplane.io/provider": "provider-of-old"});
+    world.settle();
+    assert!(objects::is_going(&world.find("Deployment", "nimbus-1").unwrap()));
+    world.run();
+    world.settle();
+    let made = world.find("Deployment", "nimbus-1").unwrap();
+    assert_eq!(made["spec"]["selector"]["matchLabels"]["pkg.crossplane.io/provider"], "nimbus");
+}
