@@ -628,5 +628,8 @@ fn a_deployment_that_selects_other_pods_goes_and_is_made_anew() {
     world.run();
     world.settle();
     let made = world.find("Deployment", "nimbus-1").unwrap();
-    assert_eq!(made["spec"]["selector"]["matchLabels"]["pkg.crossplane.io/provider"], "nimbus");
+    assert_eq!(
+        made["spec"]["selector"]["matchLabels"]["pkg.crossplane.io/provider"],
+        "nimbus"
+    );
 }
