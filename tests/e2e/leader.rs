@@ -295,6 +295,13 @@ fn definitions_are_never_downgraded_and_a_live_claim_is_respected() -> Result<()
                 .get("CustomResourceDefinition", "locks.pkg.crossplane.io")
                 .await
         };
+        // The API server's own writes are over.
+        let established = [
+            "wait",
+            "--for=condition=Established",
+            "crd/locks.pkg.crossplane.io",
+        ];
+        world.plane().kubectl(&established).await?;
         let before = lock(&world).await?;
         let other = Renewing::start(&world, "elsewhere", "gantry-operator").await?;
         let mark = world.plane().audit_mark()?;
