@@ -14,7 +14,7 @@ use testkit::{World, WorldOptions, eventually, run};
 use tokio::sync::OnceCell;
 
 use crate::OPERATOR;
-use crate::scene::{SOON, Scene, message, name, says};
+use crate::scene::{SOON, Scene, message, name, reason, says};
 
 /// A world whose operator runs the programs of packages.
 pub(crate) async fn running() -> Result<&'static World> {
@@ -285,15 +285,9 @@ fn a_crd_that_converts_changes_when_the_new_program_runs() -> Result<()> {
             })
             .await?;
         let revision = scene.revision(&waiting["status"]["currentRevision"]).await?;
-        let established = &revision["status"]["conditions"];
-        let why = established
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|c| c["type"] == "Established");
-        let why = why.context("Established")?;
-        assert_eq!(why["reason"], "AwaitingProgram", "{why}");
-        assert!(why["message"].to_string().contains(&crd), "{why}");
+        assert_eq!(reason(&revision, "Established"), "False AwaitingProgram");
+        let why = message(&revision, "Established");
+        assert!(why.contains(&crd), "{why}");
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(versions().await?, 1, "its webhook does not answer yet");
         node_says(&scene, &revision, &up()).await?;
@@ -338,17 +332,7 @@ fn a_provider_that_starts_safely_waits_for_its_first_definition() -> Result<()> 
         scene.create(&reference, json!({})).await?;
         let package = scene.settled().await?;
         let revision = scene.revision(&package["status"]["currentRevision"]).await?;
-        let waits = &revision["status"]["conditions"];
-        let active = waits
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|c| c["type"] == "RuntimeActive");
-        assert_eq!(
-            active.context("RuntimeActive")?["reason"],
-            "AwaitingActivation",
-            "{waits:#}"
-        );
+        assert_eq!(reason(&revision, "RuntimeActive"), "False AwaitingActivation");
         let replicas = async || -> Result<Option<i32>> {
             let deployment = api::<Deployment>(scene.world).get(name(&revision)).await?;
             Ok(deployment.spec.and_then(|spec| spec.replicas))

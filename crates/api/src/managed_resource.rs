@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const KIND: &str = "ManagedResourceDefinition";
 /// Resource name of the definition.
 pub const PLURAL: &str = "managedresourcedefinitions";
-const ACTIVE: &str = "Active";
+/// State of a definition whose CRD is to be there.
+pub const ACTIVE: &str = "Active";
 
 /// A definition. Its schema, by far the most of it, is not kept.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]

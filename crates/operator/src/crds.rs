@@ -53,6 +53,8 @@ pub enum CrdError {
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
+    /// All of our definitions, in their order.
+    pub all: Vec<String>,
     /// Written.
     pub written: Vec<String>,
     /// Left alone, since a newer Gantry wrote them.
@@ -76,9 +78,12 @@ pub(crate) fn target(name: &str) -> Option<Target> {
 /// # Errors
 /// If one could not be read or written, is missing under `check`, or is not served in time.
 pub async fn apply(writer: &Writer, mode: Crds) -> Result<Applied, CrdError> {
-    let mut applied = Applied::default();
-    let mut missing = vec![];
     let crds = api::crds();
+    let mut applied = Applied {
+        all: crds.iter().map(name).collect(),
+        ..Applied::default()
+    };
+    let mut missing = vec![];
     for crd in &crds {
         let name = name(crd);
         let body = serde_json::to_value(crd).unwrap_or_default();
@@ -98,7 +103,7 @@ pub async fn apply(writer: &Writer, mode: Crds) -> Result<Applied, CrdError> {
     if !missing.is_empty() {
         return Err(CrdError::Missing(missing.join(", ")));
     }
-    served(writer, crds.iter().map(name).collect()).await?;
+    served(writer, applied.all.clone()).await?;
     Ok(applied)
 }
 
@@ -119,11 +124,6 @@ pub(crate) enum Compared {
         /// The field manager that wrote it last, if that was not us.
         by: Option<String>,
     },
-}
-
-/// Names of our definitions.
-pub(crate) fn names() -> Vec<String> {
-    api::crds().iter().map(name).collect()
 }
 
 fn wanted(wanted: &str) -> Option<Value> {

@@ -111,6 +111,7 @@ pub(crate) struct Keeper {
     pub(crate) cx: Arc<Context>,
     pub(crate) claim: Option<Claim>,
     pub(crate) metrics: DefinitionMetrics,
+    /// Of all our definitions.
     pub(crate) states: BTreeMap<String, State>,
 }
 
@@ -120,7 +121,6 @@ impl Keeper {
         let Some(live) = self.cx.caches.objects.get(kinds::CRD) else {
             return;
         };
-        let names: BTreeSet<String> = crds::names().into_iter().collect();
         let mut changes = live.subscribe();
         let mut budgets: BTreeMap<String, Budget> = BTreeMap::new();
         let mut due: BTreeMap<String, Instant> = BTreeMap::new();
@@ -135,7 +135,7 @@ impl Keeper {
             tokio::select! {
                 change = changes.next() => match change {
                     None => return,
-                    Some(change) if names.contains(&change.name) && matters(&change) => {
+                    Some(change) if self.states.contains_key(&change.name) && matters(&change) => {
                         let soon = Instant::now() + PUT_BACK_PAUSE;
                         let at = due.entry(change.name).or_insert(soon);
                         *at = soon.min(*at);

@@ -1,5 +1,6 @@
 //! The kinds of objects that packages carry, and where the API server keeps them (api.md 2.6).
 
+use api::managed_resource;
 use kit::resource::Resource;
 
 /// One kind of object that a package may carry, known by group and kind; the version is the object's own.
@@ -55,8 +56,8 @@ pub static ALL: [CarriedKind; 10] = [
     kind(
         APIEXTENSIONS_CROSSPLANE,
         "v1alpha1",
-        "managedresourcedefinitions",
-        "ManagedResourceDefinition",
+        managed_resource::PLURAL,
+        managed_resource::KIND,
     ),
     kind(
         APIEXTENSIONS_CROSSPLANE,

@@ -231,7 +231,7 @@ impl Lead {
             );
         }
         let mut states = BTreeMap::new();
-        for name in crds::names() {
+        for name in applied.all {
             let state = if applied.newer.contains(&name) {
                 State::Newer
             } else if self.mode == Crds::Check {

@@ -1,8 +1,8 @@
 //! People and tools that write the same objects.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use serde_json::{Value, json};
 
@@ -23,19 +23,17 @@ async fn crds(stage: &Stage, subject: &Subject) -> Result<Vec<Value>> {
 const COLLECTED: Duration = Duration::from_secs(400);
 
 async fn nothing_left(stage: &Stage, subject: &Subject) -> Result<()> {
-    let mut left = vec![];
-    let start = Instant::now();
-    while start.elapsed() < COLLECTED {
+    let left = async || -> Result<Vec<String>> {
         let package = stage.world.get("Provider", &subject.name).await?;
         let revisions = stage.world.revisions("Provider", &subject.name).await?;
-        let all = package.iter().chain(&revisions).map(name);
-        left = all.chain(crds(stage, subject).await?.iter().map(name)).collect();
-        if left.is_empty() {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let crds = crds(stage, subject).await?;
+        Ok(package.iter().chain(&revisions).chain(&crds).map(name).collect())
+    };
+    let look = async || Ok(left().await?.is_empty().then_some(()));
+    match testkit::eventually("package, revisions and CRDs are gone", COLLECTED, look).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(error.context(format!("left: {}", left().await?.join(", ")))),
     }
-    bail!("not gone after {COLLECTED:?}: {}", left.join(", "))
 }
 
 /// Removes what a cell has made.

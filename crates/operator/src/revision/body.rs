@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use api::managed_resource::ACTIVE;
 use kit::meta::{Meta, Owner};
 use kit::write::Payload;
 use serde_json::value::{RawValue, to_raw_value};
@@ -14,9 +15,6 @@ use super::ownership;
 
 /// Top-level fields that are not content.
 const NOT_CONTENT: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
-
-/// State of a definition whose CRD is to be there.
-const ACTIVE: &str = "Active";
 
 /// An object's content. Values are passed on as the text that they are: as trees, a few large definitions at a time would
 /// be most of this process's memory.

@@ -146,8 +146,8 @@ impl Run {
         let facts = Arc::new(facts(&content.parsed));
         let unfit = self.unfit(&content.parsed);
         let webhooks = match unfit {
-            None => self.webhooks(aim.task, &content.parsed).await,
-            Some(_) => Ok(None),
+            None if facts.webhooks => self.webhooks(aim.task).await.map(Option::unzip),
+            _ => Ok((None, None)),
         };
         let package_name = self.package.metadata.name.as_deref().unwrap_or_default();
         let items = Arc::new(items::items(
@@ -155,7 +155,7 @@ impl Run {
             self.key.kind,
             package_name,
             &self.revision.spec,
-            webhooks.as_ref().ok().and_then(|found| Some(&found.as_ref()?.0)),
+            webhooks.as_ref().ok().and_then(|(service, _)| service.as_ref()),
         ));
         let mut finished = Finished {
             spec: fingerprint(&self.revision.spec),
@@ -172,7 +172,7 @@ impl Run {
             return (finished, false);
         }
         let (webhooks, trusted) = match webhooks {
-            Ok(webhooks) => webhooks.unzip(),
+            Ok(found) => found,
             Err(waiting) => {
                 finished.ending = Ending::Waiting(vec![waiting]);
                 return (finished, false);
@@ -289,14 +289,9 @@ impl Run {
         Some(format!("incompatible Crossplane version: {incompatible}"))
     }
 
-    /// How webhooks of this package are reached, where it has any and somebody runs them, and where that was read.
-    async fn webhooks(
-        &self,
-        task: Task,
-        parsed: &Parsed,
-    ) -> Result<Option<(WebhookService, Option<Trusted>)>, String> {
-        let needed = parsed.webhook_objects().next().is_some();
-        if !needed || self.cx.options.runtime.of(self.key.kind) == RuntimeMode::None {
+    /// How the webhooks of this package, which has some, are reached, where somebody runs them, and where that was read.
+    async fn webhooks(&self, task: Task) -> Result<Option<(WebhookService, Option<Trusted>)>, String> {
+        if self.cx.options.runtime.of(self.key.kind) == RuntimeMode::None {
             return Ok(None);
         }
         let package = self.package.metadata.name.as_deref().unwrap_or_default();

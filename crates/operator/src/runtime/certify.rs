@@ -9,12 +9,11 @@ use jiff::Timestamp;
 use kit::certificate::{Fingerprint, Usage};
 use kit::meta::Owner;
 use kube::core::DynamicObject;
-use serde_json::Value;
 
 use super::facts::Certificates;
 use super::health::is_rolled_out;
 use super::templates::Names;
-use super::{RuntimeCaches, observe};
+use super::{RuntimeCaches, objects, observe};
 use crate::certificates::{AUTHORITY_SECRET, Ensured, Keeper, Loadable, Want};
 use crate::context::Context;
 use crate::key::Key;
@@ -185,15 +184,7 @@ fn loaded(
     let Some(live) = live.filter(owners) else {
         return (None, None);
     };
-    let path = format!(
-        "/spec/template/metadata/annotations/{}",
-        api::annotation::CERTIFICATE_LOADED.replace('/', "~1")
-    );
-    let loaded = live
-        .data
-        .pointer(&path)
-        .and_then(Value::as_str)
-        .and_then(Loadable::parse);
+    let loaded = objects::loaded(&live.data).and_then(Loadable::parse);
     let loaded = loaded.filter(|_| is_rolled_out(live.metadata.generation.unwrap_or_default(), &live.data));
     match loaded {
         Some(loaded) => (Some(loaded.certificate), Some(loaded.bundle)),

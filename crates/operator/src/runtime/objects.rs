@@ -60,11 +60,7 @@ impl Wanted {
     /// Whether the live object has all of it, and nothing of ours that is not wanted any more.
     #[must_use]
     pub fn is_in_place(&self, live: &Value) -> bool {
-        let path = format!(
-            "/metadata/annotations/{}",
-            api::annotation::CONTENT.replace('/', "~1")
-        );
-        live.pointer(&path).and_then(Value::as_str) == Some(self.hash.as_str()) && covers(live, &self.body)
+        annotation(live, api::annotation::CONTENT) == Some(self.hash.as_str()) && covers(live, &self.body)
     }
 }
 
@@ -149,6 +145,20 @@ pub fn controller(live: &Value) -> Option<Owner> {
 #[must_use]
 pub fn selects(live: &Value) -> Option<&Map<String, Value>> {
     live.pointer("/spec/selector/matchLabels")?.as_object()
+}
+
+/// An annotation of a live object, or of a template within one.
+fn annotation<'a>(live: &'a Value, key: &str) -> Option<&'a str> {
+    live.pointer("/metadata/annotations")?.get(key)?.as_str()
+}
+
+/// What pods of a live Deployment were told that they load as their server certificate.
+#[must_use]
+pub fn loaded(deployment: &Value) -> Option<&str> {
+    annotation(
+        deployment.pointer("/spec/template")?,
+        api::annotation::CERTIFICATE_LOADED,
+    )
 }
 
 /// A field of a live object's metadata.

@@ -371,13 +371,8 @@ impl<'a> Pass<'a> {
         }
         let now = self.seen.certificates.as_ref().and_then(|c| c.loaded);
         // Until it is known, the pods stay as they are.
-        now.map(|loaded| loaded.to_string()).or_else(|| {
-            let path = format!(
-                "/spec/template/metadata/annotations/{}",
-                api::annotation::CERTIFICATE_LOADED.replace('/', "~1")
-            );
-            own?.pointer(&path)?.as_str().map(str::to_owned)
-        })
+        now.map(|loaded| loaded.to_string())
+            .or_else(|| objects::loaded(own?).map(str::to_owned))
     }
 
     /// The Deployment of this revision: it has the wanted name, we control it, and it selects our pods.

@@ -587,16 +587,12 @@ fn pods_start_with_their_certificates_and_functions_start_again_for_others() {
 fn a_service_account_of_others_is_used_and_secrets_that_others_gave_ours_stay() {
     let mut world = World::with(vec![revision("nimbus-1", 1, "Active", true)]);
     world.settle();
-    let account = |world: &mut World| -> Value {
-        let is = |o: &&mut Value| o["kind"] == "ServiceAccount";
-        world.objects.iter_mut().find(is).unwrap().clone()
-    };
     let is = |o: &&mut Value| o["kind"] == "ServiceAccount";
     world.objects.iter_mut().find(is).unwrap()["imagePullSecrets"] =
         json!([{"name": "of-operator"}, {"name": "of-somebody"}]);
     world.settle();
     assert_eq!(
-        account(&mut world)["imagePullSecrets"],
+        world.find("ServiceAccount", "nimbus-1").unwrap()["imagePullSecrets"],
         json!([{"name": "of-operator"}, {"name": "of-somebody"}])
     );
     let mut world = World::with(vec![revision("nimbus-1", 1, "Active", true)]);
